@@ -1,1 +1,12 @@
-//! To be written.
+//! What every process of ours is made of: tasks and their owner, signals, logging, readiness, the admin endpoint.
+//!
+//! A process is one function `run(config, stop) -> Result`. It starts its long-running parts in [`Tasks`] and ends with
+//! [`Tasks::finish`]; work that comes and goes inside one of them is [`Children`].
+//!
+//! What it does not do: it reads no configuration and knows no product.
+
+mod children;
+mod tasks;
+
+pub use children::{Children, ChildrenOverran, NoRoom};
+pub use tasks::{TaskFailure, TaskName, Tasks};
