@@ -6,7 +6,13 @@
 //! What it does not do: it reads no configuration and knows no product.
 
 mod children;
+mod logging;
+mod readiness;
+mod signals;
 mod tasks;
 
 pub use children::{Children, ChildrenOverran, NoRoom};
+pub use logging::{LogFilter, LogFilterError, LogFormat, LogLevel, LogsAlreadyStarted, start_logging, subscriber};
+pub use readiness::{Condition, Readiness};
+pub use signals::{Stop, StopSignal, stop_on_signals};
 pub use tasks::{TaskFailure, TaskName, Tasks};
