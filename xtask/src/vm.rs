@@ -216,10 +216,13 @@ fn follow(machine: &mut Child, limit: Duration) -> Result<i32> {
         let line = match arriving.recv_timeout(left) {
             Ok(line) => line,
             Err(mpsc::RecvTimeoutError::Disconnected) => break,
-            Err(mpsc::RecvTimeoutError::Timeout) => bail!("the virtual machine was not done after {} s", limit.as_secs()),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                bail!("the virtual machine was not done after {} s", limit.as_secs())
+            }
         };
         // Before our own first line the firmware talks, with control characters that spoil a terminal.
-        let Some(from) = if started { Some(0) } else { line.find("vm: kernel") } else {
+        let from = if started { Some(0) } else { line.find("vm: kernel") };
+        let Some(from) = from else {
             firmware.push_str(&line);
             continue;
         };
