@@ -5,6 +5,7 @@
 //!
 //! What it does not do: it reads no configuration and knows no product.
 
+pub mod admin;
 mod children;
 mod logging;
 mod readiness;
