@@ -1,0 +1,10 @@
+//! Tests and benchmarks on real parts, from the outside: they start the executable as a user does.
+//!
+//! A benchmark measures the program beside the one that a user would pick instead, in one run on the same machine, and prints a
+//! ratio: these are figures to quote, never tests that fail.
+
+pub mod bench;
+pub mod outrigger;
+pub mod podman;
+pub mod processes;
+pub mod sample;
