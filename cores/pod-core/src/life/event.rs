@@ -34,8 +34,10 @@ pub enum Event {
     ImageReady {
         /// For which run.
         instance: Instance,
-        /// What `status.containerStatuses[].imageID` says.
+        /// What `status.containerStatuses[].imageID` says; empty where a launcher uses no image.
         image_id: String,
+        /// `Some` where it was pulled, `None` where it was there already.
+        pulled: Option<Pulled>,
     },
     /// [`Action::Pull`] failed.
     ImageFailed {
@@ -105,9 +107,10 @@ pub enum Event {
 /// What the shell must do, told by the machine. Each is safe to repeat after a restart.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Take the claims, lay out the volumes, let the launcher prepare the pod.
+    /// Take the claims, lay out the volumes, let the launcher prepare the pod. [`Action::Remove`] may follow before its
+    /// answer: then it is to be given up.
     Prepare,
-    /// See that the image is there, pulling it as the container's policy says.
+    /// See that the image is there, pulling it as the container's policy says. Given up when [`Action::Remove`] follows.
     Pull(Instance),
     /// Resolve environment and arguments, then start the container.
     Start(Instance),
@@ -177,6 +180,15 @@ pub struct Exit {
     pub started_at: Option<Timestamp>,
     /// When it ended, if it is known better than the time of the event.
     pub finished_at: Option<Timestamp>,
+}
+
+/// A pull, for the event `Pulled`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pulled {
+    /// How long it took.
+    pub took: Duration,
+    /// The size of the image in bytes.
+    pub bytes: u64,
 }
 
 /// Why an image is not there (`pkg/kubelet/images/types.go`).
