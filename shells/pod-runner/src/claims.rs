@@ -22,11 +22,11 @@ pub trait Provider: Send + Sync {
     ///
     /// It may wait (for a place in a queue) and then tells where it stands by `progress`. Dropping the future gives up
     /// waiting and leaves nothing taken.
-    fn claim<'a>(
-        &'a self,
+    fn claim(
+        &self,
         request: ClaimRequest,
         progress: watch::Sender<Progress>,
-    ) -> BoxFuture<'a, Result<Box<dyn HeldClaim>, ClaimError>>;
+    ) -> BoxFuture<'_, Result<Box<dyn HeldClaim>, ClaimError>>;
 }
 
 /// A claim that is held.

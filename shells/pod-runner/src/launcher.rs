@@ -41,7 +41,7 @@ pub trait Launcher: Send + Sync {
     fn shortfalls(&self, plan: &PodPlan) -> Vec<Shortfall>;
 
     /// Makes what the pod's containers share. Repeating it for a pod that is prepared already answers the same.
-    fn prepare<'a>(&'a self, request: PodRequest) -> BoxFuture<'a, Result<PreparedPod, LaunchError>>;
+    fn prepare(&self, request: PodRequest) -> BoxFuture<'_, Result<PreparedPod, LaunchError>>;
 
     /// Takes down what [`Launcher::prepare`] made, killing what still runs. No fault where nothing is there.
     fn remove<'a>(&'a self, uid: &'a str) -> BoxFuture<'a, Result<(), LaunchError>>;
@@ -50,7 +50,7 @@ pub trait Launcher: Send + Sync {
     fn pull<'a>(&'a self, container: &'a ContainerPlan) -> BoxFuture<'a, Result<Image, ImageError>>;
 
     /// Starts a container; answers once its `exec` has succeeded.
-    fn start<'a>(&'a self, request: StartRequest) -> BoxFuture<'a, Result<Running, StartError>>;
+    fn start(&self, request: StartRequest) -> BoxFuture<'_, Result<Running, StartError>>;
 
     /// The streams of a container that [`Launcher::list`] found, after a restart of ours.
     fn adopt<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Running, LaunchError>>;

@@ -1,0 +1,145 @@
+//! The lock by which a runner is alive: a `flock` that the kernel frees when the process ends, however it ends.
+//!
+//! The lock file holds the runner's [`RunnerIdentity`], which decides where `flock` does not work (some network file
+//! systems).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::{DirectoryError, RunnerIdentity, write};
+
+/// A lock that is held until this value is dropped or the process ends.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
+
+/// Whether the runner of a directory lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunnerLife {
+    /// It lives.
+    Alive,
+    /// It has ended.
+    Dead,
+    /// It ran on this other machine, and the file system cannot tell whether it still does.
+    Elsewhere(String),
+}
+
+impl RunnerLife {
+    /// Whether it may still be at work. In doubt it is.
+    pub fn may_live(&self) -> bool {
+        *self != Self::Dead
+    }
+}
+
+impl Lock {
+    /// Takes the lock at `path`, or answers `None` where another process holds it.
+    pub(crate) fn take(path: &Path) -> Result<Option<Self>, DirectoryError> {
+        loop {
+            let Some(lock) = Self::take_file(path)? else { return Ok(None) };
+            if lock.is_at(path) {
+                return Ok(Some(lock));
+            }
+            // The file was removed, with the directory of a name that had no runs left, between opening and locking.
+        }
+    }
+
+    fn take_file(path: &Path) -> Result<Option<Self>, DirectoryError> {
+        path.parent().map_or(Ok(()), write::directory)?;
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+        let mut file = open.map_err(DirectoryError::io("cannot open", path))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => (),
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(errno) if unsupported(errno) => {
+                if written(path).is_some_and(|runner| runner.lives() != Some(false)) {
+                    return Ok(None);
+                }
+            }
+            Err(errno) => return Err(DirectoryError::io("cannot lock", path)(errno.into())),
+        }
+        let identity = serde_json::to_vec(&RunnerIdentity::this()).unwrap_or_default();
+        let write = file.set_len(0).and_then(|()| file.write_all(&identity));
+        write.map_err(DirectoryError::io("cannot write", path))?;
+        Ok(Some(Self { file }))
+    }
+
+    fn is_at(&self, path: &Path) -> bool {
+        let ours = self.file.metadata().map(|meta| (meta.dev(), meta.ino()));
+        let there = fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
+        matches!((ours, there), (Ok(ours), Ok(there)) if ours == there)
+    }
+
+    /// Whether the process that took the lock at `path` lives. A missing file means that nobody did.
+    pub(crate) fn life(path: &Path) -> Result<RunnerLife, DirectoryError> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(RunnerLife::Dead),
+            Err(source) => return Err(DirectoryError::io("cannot open", path)(source)),
+        };
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(RunnerLife::Dead),
+            Err(Errno::WOULDBLOCK) => Ok(RunnerLife::Alive),
+            Err(errno) if unsupported(errno) => Ok(by_identity(written(path))),
+            Err(errno) => Err(DirectoryError::io("cannot lock", path)(errno.into())),
+        }
+    }
+}
+
+/// What decides where the file system has no `flock`.
+fn by_identity(runner: Option<RunnerIdentity>) -> RunnerLife {
+    match runner {
+        None => RunnerLife::Dead,
+        Some(runner) => match runner.lives() {
+            Some(true) => RunnerLife::Alive,
+            Some(false) => RunnerLife::Dead,
+            None => RunnerLife::Elsewhere(runner.host),
+        },
+    }
+}
+
+fn written(path: &Path) -> Option<RunnerIdentity> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+fn unsupported(errno: Errno) -> bool {
+    matches!(errno, Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL)
+}
+
+/// The lock file of a directory.
+pub(crate) fn file(directory: &Path) -> PathBuf {
+    directory.join("lock")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_taken_once_and_free_when_its_holder_is_gone() {
+        let place = tempfile::tempdir().unwrap();
+        let path = file(place.path());
+        assert_eq!(Lock::life(&path).unwrap(), RunnerLife::Dead);
+        let held = Lock::take(&path).unwrap().expect("nobody else holds it");
+        assert_eq!(Lock::life(&path).unwrap(), RunnerLife::Alive);
+        assert!(Lock::take(&path).unwrap().is_none());
+        drop(held);
+        assert_eq!(Lock::life(&path).unwrap(), RunnerLife::Dead);
+        assert!(Lock::take(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn without_flock_the_process_decides() {
+        assert_eq!(by_identity(None), RunnerLife::Dead);
+        let this = RunnerIdentity::this();
+        assert_eq!(by_identity(Some(this.clone())), RunnerLife::Alive);
+        assert_eq!(by_identity(Some(RunnerIdentity { started: 1, ..this.clone() })), RunnerLife::Dead);
+        let far = RunnerIdentity { boot_id: "other".into(), host: "far".into(), ..this };
+        assert_eq!(by_identity(Some(far)), RunnerLife::Elsewhere("far".into()));
+    }
+}
