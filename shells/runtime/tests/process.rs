@@ -2,6 +2,8 @@
 //!
 //! The example prints its address in its first log line, as JSON since its stderr is a pipe.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic, also in its helpers")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
