@@ -1,0 +1,18 @@
+//! `cargo xtask check`: format, lints, tidy, documentation, with warnings denied.
+
+use anyhow::Result;
+
+use crate::project::Project;
+use crate::{step, tidy};
+
+/// Checks everything, and stops at the first step that finds something.
+pub fn run(project: &Project) -> Result<()> {
+    step::timed("format", || step::command(project.cargo().args(["fmt", "--all", "--check"])))?;
+    step::timed("tidy", || tidy::run(project, &tidy::Args::default()))?;
+    step::timed("lints", || {
+        step::command(project.cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    })?;
+    step::timed("documentation", || {
+        step::command(project.cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+    })
+}

@@ -1,0 +1,127 @@
+//! The real parts that tests need, whether they are here, and what the tests are told about them.
+//!
+//! A test that needs a part is a file of `e2e/tests`, and names its parts in `e2e/Cargo.toml`:
+//!
+//! ```toml
+//! [package.metadata.needs]
+//! apptainer = ["sid-root"]      # tests/apptainer.rs
+//! limits = ["cgroup-v2"]        # tests/limits.rs; runs in the virtual machine where this kernel has none
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use cargo_metadata::{Package, TargetKind};
+
+use crate::project::Project;
+use crate::step::Found;
+use crate::{measure, sid, vm};
+
+/// What a part gives its tests when it is here: environment variables.
+pub type Environment = Vec<(&'static str, PathBuf)>;
+
+/// A real part.
+#[derive(Debug, Clone, Copy)]
+pub struct Part {
+    /// Its name in `package.metadata.needs`.
+    pub name: &'static str,
+    /// What its tests are told; `None` where it is missing.
+    pub present: fn(&Path) -> Option<Environment>,
+    /// Whether it is a feature of the kernel: no setup can bring it, and CI does not fail for it.
+    pub is_kernel: bool,
+}
+
+/// All parts.
+pub const PARTS: &[Part] = &[
+    Part { name: "busybox", present: |_| file("OUTRIGGER_TEST_BUSYBOX", "/bin/busybox"), is_kernel: false },
+    Part {
+        name: "podman",
+        present: |_| measure::peer("podman").map(|path| vec![("PODMAN_BIN", path)]),
+        is_kernel: false,
+    },
+    Part { name: "sid-root", present: sid_root, is_kernel: false },
+    Part { name: "virtual-machine", present: |cache| vm::is_ready(cache).then(Vec::new), is_kernel: false },
+    Part { name: "cgroup-v2", present: |_| has_cgroup_v2(Path::new("/sys/fs/cgroup")).then(Vec::new), is_kernel: true },
+];
+
+/// A test file of `e2e` and the parts it needs.
+#[derive(Debug)]
+pub struct RealTest {
+    /// The name of its target: the file's name without `.rs`.
+    pub name: String,
+    /// What it needs.
+    pub needs: Vec<Part>,
+}
+
+/// The package of the tests on real parts, where there is one.
+pub fn end_to_end(project: &Project) -> Option<&Package> {
+    project.packages().iter().find(|package| package.name.as_str() == "outrigger-e2e")
+}
+
+/// The test files of that package, with their needs.
+pub fn real_tests(package: &Package) -> Result<Vec<RealTest>> {
+    let needs = &package.metadata["needs"];
+    let targets = package.targets.iter().filter(|target| target.kind.contains(&TargetKind::Test));
+    let tests = targets
+        .map(|target| {
+            let names = needs[&target.name].as_array().map(Vec::as_slice).unwrap_or_default();
+            let needs = names.iter().map(|name| part(name.as_str().unwrap_or_default())).collect::<Result<_>>()?;
+            Ok(RealTest { name: target.name.clone(), needs })
+        })
+        .collect::<Result<Vec<_>>>()
+        .context("in package.metadata.needs of e2e/Cargo.toml")?;
+    for named in needs.as_object().into_iter().flatten().map(|(name, _)| name) {
+        if !tests.iter().any(|test| test.name == *named) {
+            bail!(Found(format!(
+                "package.metadata.needs of e2e/Cargo.toml names {named}, but e2e/tests has no such file"
+            )));
+        }
+    }
+    Ok(tests)
+}
+
+fn part(name: &str) -> Result<Part> {
+    let known = PARTS.iter().find(|part| part.name == name).copied();
+    known.with_context(|| {
+        let names: Vec<&str> = PARTS.iter().map(|part| part.name).collect();
+        format!("no part is named \"{name}\": {} are", names.join(", "))
+    })
+}
+
+fn sid_root(cache: &Path) -> Option<Environment> {
+    let enter = sid::enter(cache)?;
+    let root = sid::directory(cache).join("root");
+    Some(vec![("OUTRIGGER_TEST_SID_ENTER", enter), ("OUTRIGGER_TEST_SID_ROOT", root)])
+}
+
+fn file(variable: &'static str, path: &str) -> Option<Environment> {
+    Path::new(path).is_file().then(|| vec![(variable, PathBuf::from(path))])
+}
+
+/// Whether the machine's main cgroup hierarchy is of version 2 and controls what limits need.
+fn has_cgroup_v2(mount: &Path) -> bool {
+    let controllers = std::fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
+    let has = |wanted| controllers.split_whitespace().any(|controller| controller == wanted);
+    has("cpu") && has("memory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_part_is_refused_with_the_known_ones() {
+        let refusal = part("sid").unwrap_err().to_string();
+        assert!(refusal.starts_with("no part is named \"sid\": busybox, podman, sid-root"), "{refusal}");
+    }
+
+    #[test]
+    fn cgroup_v2_counts_only_with_its_controllers() {
+        let tree = tempfile::tempdir().unwrap();
+        assert!(!has_cgroup_v2(tree.path()));
+        std::fs::write(tree.path().join("cgroup.controllers"), "cpuset cpu io memory pids\n").unwrap();
+        assert!(has_cgroup_v2(tree.path()));
+        std::fs::write(tree.path().join("cgroup.controllers"), "\n").unwrap();
+        assert!(!has_cgroup_v2(tree.path()));
+    }
+}

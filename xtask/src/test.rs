@@ -1,0 +1,156 @@
+//! `cargo xtask test`: every test that can run here. It installs nothing.
+//!
+//! First the workspace's own tests and the examples of its documentation, then those of `e2e` on real parts. One that
+//! needs a missing part is left out by name, and with CI=true it is a failure. One that needs another kernel runs in the
+//! virtual machine, where that is set up.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use cargo_metadata::Package;
+use clap::Parser;
+
+use crate::parts::{self, Environment, RealTest};
+use crate::project::{self, Project};
+use crate::step::{self, Found};
+use crate::{tidy, vm};
+
+/// `cargo xtask test`.
+#[derive(clap::Args, Debug, Default)]
+pub struct Args {
+    /// Only tests whose names hold this
+    filter: Option<String>,
+}
+
+/// Where a test on real parts can run.
+#[derive(Debug)]
+enum Place {
+    Here(Environment),
+    VirtualMachine,
+    Nowhere { missing: Vec<&'static str>, is_fault: bool },
+}
+
+/// A test that was left out, and the parts it misses.
+#[derive(Debug)]
+struct LeftOut {
+    test: String,
+    missing: Vec<&'static str>,
+    is_fault: bool,
+}
+
+/// Runs the tests, and tells which were left out.
+pub fn run(project: &Project, args: &Args) -> Result<()> {
+    step::timed("tests of the workspace", || {
+        let mut cargo = project.cargo();
+        cargo.args(["test", "--workspace", "--exclude", "outrigger-e2e", "--no-fail-fast"]);
+        step::command(cargo.args(&args.filter))
+    })?;
+    let Some(package) = parts::end_to_end(project) else { return Ok(()) };
+    let executable = step::timed("the executable", || {
+        let executable = executable(project, "thin")?;
+        tidy::symbols::check(&executable)?;
+        Ok(executable)
+    })?;
+    let mut left_out = Vec::new();
+    step::timed("tests on real parts", || {
+        let mut cargo = project.cargo();
+        cargo.args(["test", "--package", &package.name, "--lib", "--bins"]);
+        step::command(cargo.args(&args.filter))?;
+        let here = RealParts { project, package, executable, args };
+        for test in parts::real_tests(package)? {
+            left_out.extend(here.run(&test)?);
+        }
+        Ok(())
+    })?;
+    tell(&left_out)
+}
+
+/// Builds the executable, static as users get it, and answers its path.
+pub fn executable(project: &Project, profile: &str) -> Result<PathBuf> {
+    let mut cargo = project.cargo();
+    cargo.args(["build", "--profile", profile, "--package", "outrigger", "--bin", "outrigger"]);
+    let said =
+        step::output(cargo.arg("--message-format=json-render-diagnostics").stderr(std::process::Stdio::inherit()))?;
+    let artifacts = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let path = artifacts.filter_map(|artifact| Some(PathBuf::from(artifact["executable"].as_str()?))).next_back();
+    path.context("cargo built no executable `outrigger`")
+}
+
+/// What every test on real parts is run with.
+struct RealParts<'p> {
+    project: &'p Project,
+    package: &'p Package,
+    executable: PathBuf,
+    args: &'p Args,
+}
+
+impl RealParts<'_> {
+    fn run(&self, test: &RealTest) -> Result<Option<LeftOut>> {
+        match self.place(test) {
+            Place::Here(environment) => {
+                let mut cargo = self.project.cargo();
+                cargo.args(["test", "--package", &self.package.name, "--test", &test.name]).args(&self.args.filter);
+                cargo.envs(environment).env("OUTRIGGER_BIN", &self.executable);
+                step::command(&mut cargo)?;
+                Ok(None)
+            }
+            Place::VirtualMachine => {
+                let name = format!("{}:{}", self.package.name, test.name);
+                println!("{name} needs another kernel: it runs in the virtual machine");
+                let code = vm::run(&self.project.cache, &self.in_machine(&name)?)?;
+                if code != 0 {
+                    bail!(Found(format!("{name} failed in the virtual machine with exit code {code}")));
+                }
+                Ok(None)
+            }
+            Place::Nowhere { missing, is_fault } => Ok(Some(LeftOut { test: test.name.clone(), missing, is_fault })),
+        }
+    }
+
+    fn place(&self, test: &RealTest) -> Place {
+        let mut environment = Vec::new();
+        let mut missing = Vec::new();
+        for part in &test.needs {
+            match (part.present)(&self.project.cache) {
+                Some(told) => environment.extend(told),
+                None => missing.push(part),
+            }
+        }
+        if missing.is_empty() {
+            return Place::Here(environment);
+        }
+        let only_kernel = missing.iter().all(|part| part.is_kernel);
+        if only_kernel && vm::is_ready(&self.project.cache) {
+            return Place::VirtualMachine;
+        }
+        // The machine would bring the kernel, so its absence is as much a fault as that of any other part.
+        Place::Nowhere { missing: missing.iter().map(|part| part.name).collect(), is_fault: project::is_ci() }
+    }
+
+    /// The machine that runs one test, with the executable inside.
+    fn in_machine(&self, name: &str) -> Result<vm::RunArgs> {
+        #[derive(Parser)]
+        struct Machine {
+            #[command(flatten)]
+            run: vm::RunArgs,
+        }
+        let machine = Machine::try_parse_from(["vm", "--cpus", "2", name])?;
+        Ok(vm::RunArgs { with: vec![self.executable.clone()], ..machine.run })
+    }
+}
+
+/// Tells what was left out; with CI=true that is a failure.
+fn tell(left_out: &[LeftOut]) -> Result<()> {
+    if left_out.is_empty() {
+        return Ok(());
+    }
+    println!("{} test files were left out:", left_out.len());
+    for test in left_out {
+        println!("  {} needs {}", test.test, test.missing.join(", "));
+    }
+    if left_out.iter().any(|test| test.is_fault) {
+        bail!(Found("with CI=true no part may be missing".to_owned()));
+    }
+    println!("`cargo xtask setup` (as root) installs what they need");
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! Which of our crates may use which. The folders are the layers, and a dependency goes only downward:
+//! programs, products, shells, cores and wires. `ARCHITECTURE.md` states this law; a new kind of edge is a decision.
+//!
+//! Dependencies of tests obey the same law and may use the test kit beside it.
+
+use super::Fault;
+use crate::project::Project;
+use cargo_metadata::DependencyKind;
+
+/// Shells that stand on wires alone, so that every other shell may stand on them.
+const BASE_SHELLS: &[&str] = &["runtime", "config", "host", "serve", "cluster"];
+
+/// The only core that a shell may use.
+const CORE_OF_SHELLS: &str = "pod-core";
+
+/// What no core may use: it would bring a clock, files, a runtime, or formats of ours.
+const NOT_FOR_CORES: &[&str] = &[
+    "getrandom",
+    "hyper",
+    "hyper-util",
+    "libc",
+    "rand",
+    "rustix",
+    "serde",
+    "tempfile",
+    "tokio",
+    "tokio-util",
+    "tracing-subscriber",
+    "uuid",
+];
+
+/// A crate of ours: where it lies, and what it uses.
+#[derive(Debug)]
+pub(super) struct Crate {
+    /// The folder: `cores`, `shells`, …; for a crate in the root, its own name.
+    room: String,
+    name: String,
+    uses: Vec<Use>,
+}
+
+#[derive(Debug)]
+struct Use {
+    /// The room of a crate of ours; `None` for anybody else's.
+    room: Option<String>,
+    name: String,
+    in_tests: bool,
+}
+
+/// Our crates and what they use, as cargo knows them.
+pub(super) fn graph(project: &Project) -> Vec<Crate> {
+    let place = |path: &cargo_metadata::camino::Utf8Path| {
+        let path = path.strip_prefix(&project.metadata.workspace_root).unwrap_or(path);
+        let room = path.components().next().map_or_else(String::new, |room| room.to_string());
+        (room, path.file_name().unwrap_or_default().to_owned())
+    };
+    let packages = project.packages().iter().filter_map(|package| Some((package, package.manifest_path.parent()?)));
+    packages
+        .map(|(package, directory)| {
+            let (room, name) = place(directory);
+            let uses = package.dependencies.iter().map(|dependency| {
+                let in_tests = dependency.kind == DependencyKind::Development;
+                match &dependency.path {
+                    Some(path) => {
+                        let (room, name) = place(path);
+                        Use { room: Some(room), name, in_tests }
+                    }
+                    None => Use { room: None, name: dependency.name.clone(), in_tests },
+                }
+            });
+            Crate { room, name, uses: uses.collect() }
+        })
+        .collect()
+}
+
+/// Finds the edges that the law forbids.
+pub(super) fn check(crates: &[Crate]) -> Vec<Fault> {
+    let edges = crates.iter().flat_map(|user| user.uses.iter().map(move |used| (user, used)));
+    let forbidden = edges.filter(|(user, used)| !is_allowed(user, used));
+    forbidden
+        .map(|(user, used)| {
+            let room = used.room.as_deref().map_or_else(String::new, |room| format!("{room}/"));
+            Fault {
+                check: "edges",
+                subject: format!("{}/{}", user.room, user.name),
+                text: format!("it may not use {room}{}: ARCHITECTURE.md says which rooms may", used.name),
+            }
+        })
+        .collect()
+}
+
+fn is_allowed(user: &Crate, used: &Use) -> bool {
+    let Some(room) = used.room.as_deref() else {
+        return user.room != "cores" || used.in_tests || !NOT_FOR_CORES.contains(&&*used.name);
+    };
+    if used.in_tests && (room == "testkit" || (room, &used.name) == (&user.room, &user.name)) {
+        return true;
+    }
+    match user.room.as_str() {
+        "shells" if BASE_SHELLS.contains(&&*user.name) => room == "wires",
+        "shells" => match room {
+            "shells" => BASE_SHELLS.contains(&&*used.name),
+            "cores" => used.name == CORE_OF_SHELLS,
+            _ => room == "wires",
+        },
+        "products" => matches!(room, "shells" | "cores" | "wires"),
+        "programs" if user.name == "outrigger" => matches!(room, "products" | "shells" | "cores" | "wires"),
+        "testkit" => matches!(room, "testkit" | "shells" | "cores" | "wires"),
+        "e2e" => room != "xtask",
+        // Cores, wires, xtask, and the tiny executable use nothing of ours.
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether `user` may use `used`; both as `room/name`, or a plain name for anybody else's crate.
+    fn allows(user: &str, used: &str, in_tests: bool) -> bool {
+        let (room, name) = user.split_once('/').unwrap_or((user, user));
+        let used = match used.split_once('/') {
+            Some((room, name)) => Use { room: Some(room.into()), name: name.into(), in_tests },
+            None => Use { room: None, name: used.into(), in_tests },
+        };
+        let user = Crate { room: room.into(), name: name.into(), uses: vec![used] };
+        check(&[user]).is_empty()
+    }
+
+    #[test]
+    fn what_the_law_allows_is_allowed() {
+        for (user, used) in [
+            ("programs/outrigger", "products/pods"),
+            ("products/pods", "shells/pod-runner"),
+            ("products/cpus", "cores/cpu-core"),
+            ("shells/pod-runner", "cores/pod-core"),
+            ("shells/pod-runner", "shells/runtime"),
+            ("shells/serve", "wires/license-api"),
+            ("cores/pod-core", "serde_json"),
+            ("e2e", "products/pods"),
+        ] {
+            assert!(allows(user, used, false), "{user} -> {used}");
+        }
+    }
+
+    #[test]
+    fn a_forbidden_edge_is_found() {
+        for (user, used) in [
+            ("products/pods", "products/devices"),
+            ("shells/runtime", "shells/config"),
+            ("shells/host", "cores/pod-core"),
+            ("shells/pod-runner", "cores/cpu-core"),
+            ("shells/plugin", "shells/pod-runner"),
+            ("shells/pod-runner", "products/pods"),
+            ("shells/pod-runner", "testkit/claims"),
+            ("cores/pod-core", "cores/cpu-core"),
+            ("cores/pod-core", "shells/config"),
+            ("cores/pod-core", "tokio"),
+            ("cores/pod-core", "serde"),
+            ("wires/nri", "shells/runtime"),
+            ("programs/process-starter", "shells/host"),
+            ("xtask", "shells/runtime"),
+        ] {
+            assert!(!allows(user, used, false), "{user} -> {used}");
+        }
+    }
+
+    #[test]
+    fn tests_may_use_the_test_kit_beside_what_the_law_allows() {
+        assert!(allows("shells/pod-runner", "testkit/claims", true));
+        assert!(allows("cores/pod-core", "tempfile", true));
+        assert!(!allows("products/pods", "products/devices", true));
+    }
+
+    #[test]
+    fn the_fault_names_both_ends() {
+        let uses = vec![Use { room: Some("products".into()), name: "devices".into(), in_tests: false }];
+        let faults = check(&[Crate { room: "products".into(), name: "pods".into(), uses }]);
+        assert!(faults[0].to_string().starts_with("products/pods: it may not use products/devices"), "{}", faults[0]);
+    }
+}
