@@ -10,7 +10,8 @@ pub fn run(project: &Project) -> Result<()> {
     step::timed("format", || step::command(project.cargo().args(["fmt", "--all", "--check"])))?;
     step::timed("tidy", || tidy::run(project, &tidy::Args::default()))?;
     step::timed("lints", || {
-        step::command(project.cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+        let lints = ["clippy", "--workspace", "--all-targets", "--keep-going", "--", "-D", "warnings"];
+        step::command(project.cargo().args(lints))
     })?;
     step::timed("documentation", || {
         step::command(project.cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))

@@ -135,7 +135,8 @@ impl RealParts<'_> {
             run: vm::RunArgs,
         }
         let machine = Machine::try_parse_from(["vm", "--cpus", "2", name])?;
-        Ok(vm::RunArgs { with: vec![self.executable.clone()], ..machine.run })
+        let environment = vec![format!("OUTRIGGER_BIN={}", self.executable.display())];
+        Ok(vm::RunArgs { with: vec![self.executable.clone()], environment, ..machine.run })
     }
 }
 

@@ -38,6 +38,9 @@ pub struct RunArgs {
     /// A further file or folder that the machine holds, at the same path
     #[arg(long = "with", value_name = "PATH")]
     pub with: Vec<PathBuf>,
+    /// An environment variable of the test
+    #[arg(long = "env", value_name = "NAME=VALUE")]
+    pub environment: Vec<String>,
     /// The user the test runs as: root, tester or nobody
     #[arg(long, default_value = "root")]
     pub user: String,
@@ -178,10 +181,11 @@ fn lay_out(tree: &Path, args: &RunArgs, test: &Path) -> Result<()> {
     }
     let quoted: Vec<String> = args.args.iter().map(|arg| quote(arg)).collect();
     let command = format!("{} {}", quote(&test.to_string_lossy()), quoted.join(" "));
+    let exports: String = args.environment.iter().map(|pair| format!("export {}\n", quote(pair))).collect();
     let name = test.file_name().map_or_else(|| "test".into(), |name| name.to_string_lossy().into_owned());
     let script = match args.user.as_str() {
-        "root" => format!("exec {command}\n"),
-        user => format!("cd /home/tester; exec su -s /bin/sh {user} -c {}\n", quote(&command)),
+        "root" => format!("{exports}exec {command}\n"),
+        user => format!("{exports}cd /home/tester; exec su -s /bin/sh {user} -c {}\n", quote(&command)),
     };
     write_script(&tree.join("tests").join(name), &script)
 }
@@ -281,6 +285,7 @@ mod tests {
             numa,
             memory: 1000,
             with: vec![],
+            environment: vec![],
             user: "root".into(),
             timeout: 1,
             test: String::new(),
