@@ -157,6 +157,11 @@ impl Document {
         Fault::error(&self.file, message).at(self.key_position(path)).path(path)
     }
 
+    /// Whether a value is written at `path`.
+    pub(crate) fn has(&self, path: &Path) -> bool {
+        self.walk(path).1.is_some()
+    }
+
     /// The node at `path` with its value, or the deepest node on the way and no value.
     fn walk(&self, path: &Path) -> (&Node, Option<&Value>) {
         let (mut node, mut value) = (&self.node, &self.value);

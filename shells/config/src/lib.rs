@@ -2,6 +2,9 @@
 //!
 //! In reading order: [`Fault`] is how everything here reports; [`Path`] names a value; [`read`] makes [`Document`]s of
 //! YAML or JSON text and knows the place of every value; [`nearest`] finds what a misspelled key was meant to be.
+//! For a process's own configuration: [`schema`] describes it, [`scalars`] lists its flags and variables, and
+//! [`Layers`] makes the typed value of file, environment and flags. [`Duration`], [`ByteSize`] and [`Address`] are what
+//! people write in it.
 //!
 //! This crate opens no files and reads no process environment: both are handed to it.
 
@@ -17,7 +20,26 @@ mod yaml;
 
 mod nearest;
 
+mod text_value;
+
+mod address;
+mod duration;
+mod size;
+
+mod schema;
+mod setting;
+
+mod check;
+mod load;
+mod typed;
+
+pub use address::{Address, NoAddress};
 pub use document::{Document, MAX_DEPTH, MAX_EXPANSION, MAX_TEXT, Written, read};
+pub use duration::{Duration, NoDuration};
 pub use fault::{Fault, Faults, Position, Severity};
+pub use load::Layers;
 pub use nearest::nearest;
 pub use path::{Path, Step};
+pub use schema::schema;
+pub use setting::{Kind, Setting, scalars};
+pub use size::{ByteSize, NoByteSize};

@@ -177,6 +177,29 @@ fn a_fault_of_the_text_says_where_and_what_would_be_right() {
 }
 
 #[test]
+fn mistakes_of_grammar_are_told_in_words_that_help() {
+    for (text, fault) in [
+        ("a: {b: 1", "1:9: a: a `,` or `}` is missing before this, close the `{` above"),
+        ("a: b: c", "1:5: no key can stand here, align it with the other keys, or quote a value with `: ` in it"),
+        ("a: 'b", "1:4: a: the quotes that open here are never closed, close them"),
+        ("a: @b", "1:4: a: no value can begin with this character, quote the value"),
+        (
+            "a: *b",
+            "1:4: a: the alias names nothing above it, name an anchor (`&name`), or quote the value if it is text",
+        ),
+        ("a: 'x' y", "1:8: a: text stands after the closing quotes, quote the value as a whole"),
+        ("a:\n  b: 1\n c: 2\n", "3:2: no key of the map above can stand here, align it with the keys it belongs to"),
+        (
+            "a: 1\nb\nc: 2\n",
+            "3:1: a key before this has no `:`, write `key: value`, or indent the text under the value above",
+        ),
+        ("{{- if .Values.x }}\na: 1\n", "1:3: this looks like a template, not like YAML, render it first"),
+    ] {
+        assert_eq!(read("t", text.as_bytes()).unwrap_err().to_string(), format!("t:{fault}"), "{text:?}");
+    }
+}
+
+#[test]
 fn bytes_that_are_no_utf_8_have_a_place() {
     for (bytes, fault) in [
         (&b"a: 1\nb: \xe4\n"[..], "t.yaml:2:4: byte 0xe4 is not UTF-8, save the file as UTF-8"),
