@@ -1,2 +1,4 @@
 //! The executable.
-fn main() {}
+fn main() {
+    outrigger_pod_runner::agent::dispatch();
+}

@@ -1,1 +1,7 @@
-//! To be written.
+//! Reads and writes what a Linux machine tells about itself, below a root that is given to it.
+//!
+//! What it does not do: it decides nothing, and it starts nothing but `getent`.
+
+mod addresses;
+
+pub use addresses::default_addresses;

@@ -6,7 +6,9 @@
 //!
 //! What it does not do: it reads no manifest (that is its caller's), and it decides nothing about the pod's life.
 
+pub mod agent;
 pub mod claims;
 pub mod directory;
 pub mod handle;
+pub mod host;
 pub mod launcher;

@@ -1,0 +1,48 @@
+//! The init or keeper of a container: this executable started anew, doing only system calls.
+//!
+//! The runner starts it with one descriptor, stdin, which is a channel to the runner; everything else comes over it.
+//!
+//! ```text
+//!  runner ── posix_spawn ──▶ stage 1 (joins the pod's namespaces)
+//!    │                          └─ clone(CLONE_PARENT, new namespaces) ──▶ init, a child of the runner
+//!    └──────────── channel: requests, reports ─────────────────────────────┤ mounts, then serves
+//!                                                                          └─ fork, exec ──▶ the container's process
+//! ```
+//!
+//! Two kinds of agents keep a container:
+//! - an **init** is process 1 of a process namespace: when it ends, for whatever reason, the kernel kills the rest;
+//! - a **keeper** has no such namespace and adopts every orphan below it (child subreaper): when the container's main
+//!   process ends or the channel closes it kills its descendants until none is left. A kill of the keeper itself can
+//!   leave processes; [`crate::host::sweep`] finds those by a mark in their environment.
+//!
+//! Both die with the runner: by the parent-death signal, and because the channel closes.
+//!
+//! What it does not do: no threads, no runtime, no allocation while it waits, and no decision; the task says everything.
+
+mod descendants;
+mod identity;
+mod pod;
+mod probe;
+mod process;
+mod serve;
+mod stage;
+mod sys;
+mod view;
+pub(crate) mod wire;
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+pub use process::DEFAULT_PATH;
+
+/// The name by which an executable knows that it is to be an agent.
+pub const NAME: &str = "outrigger-init";
+
+/// Becomes an agent, and ends with it, where this process was started as one. To be called first in `main`, before any
+/// runtime or command line parser.
+pub fn dispatch() {
+    let as_agent = std::env::args_os().next().is_some_and(|name| name == OsStr::from_bytes(NAME.as_bytes()));
+    if as_agent {
+        stage::run();
+    }
+}

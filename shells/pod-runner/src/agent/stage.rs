@@ -1,0 +1,166 @@
+//! From a fresh process to an agent: joins what exists, makes what is new, starts the container's process.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::process::{Signal, getpid, set_child_subreaper, set_parent_process_death_signal, setsid};
+use rustix::thread::{UnshareFlags, move_into_link_name_space};
+
+use super::descendants::Reach;
+use super::serve::{Agent, start};
+use super::sys::{self, Side};
+use super::wire::{Channel, ContainerTask, Failure, HoldTask, Join, Report, Task};
+use super::{pod, probe, view};
+
+/// Hears the task, does it, and ends the process.
+pub fn run() -> ! {
+    let mut channel = Channel::new(sys::take_stdin());
+    die_with_the_runner();
+    if let Ok(Some((task, descriptors))) = channel.receive::<Task>() {
+        match task {
+            Task::Probe => tell(&channel, Ok(Report::Probed(probe::abilities()))),
+            Task::Pod(task) => match pod::make(&task, &channel) {
+                Ok(()) => {}
+                Err(failure) => tell(&channel, Err(failure)),
+            },
+            Task::Hold(task) => hold(&task, channel, &descriptors),
+            Task::Container(task) => container(*task, channel, descriptors),
+        }
+    }
+    sys::exit_now(0)
+}
+
+/// Tells the runner; one that is gone needs no report.
+fn tell(channel: &Channel, outcome: Result<Report, Failure>) {
+    let _ = channel.send(&outcome.unwrap_or_else(Report::Failed), &[]);
+}
+
+/// The parent-death signal reaches this process only, and a change of user clears it, so it is set at each stage. A
+/// runner that died before it was set has closed the channel.
+fn die_with_the_runner() {
+    // The kernel knows this signal since 1998; without it the closing channel alone must do.
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+}
+
+/// The init of a process namespace that several containers share.
+fn hold(task: &HoldTask, channel: Channel, descriptors: &[OwnedFd]) {
+    if let Err(failure) = join(&task.join, descriptors) {
+        return tell(&channel, Err(failure));
+    }
+    if !is_second_stage(&channel, UnshareFlags::NEWPID) {
+        return;
+    }
+    let namespace = File::open("/proc/self/ns/pid");
+    match (sys::signals(), namespace) {
+        (Ok(signals), Ok(namespace)) => {
+            // A runner that is gone is noticed by the loop.
+            let _ = channel.send(&Report::Holding, &[namespace.as_fd()]);
+            drop(namespace);
+            Agent { channel, signals, reach: Reach::Namespace, main: None, commands: Vec::new(), deadline: None }
+                .serve();
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            tell(&channel, Err(Failure::prepare("cannot hold a process namespace", error)));
+        }
+    }
+}
+
+/// The init or keeper of one container.
+fn container(task: ContainerTask, channel: Channel, mut descriptors: Vec<OwnedFd>) {
+    if let Err(failure) = join(&task.join, &descriptors) {
+        return tell(&channel, Err(failure));
+    }
+    if !is_second_stage(&channel, namespaces_of(&task)) {
+        return;
+    }
+    let reach = if task.process_namespace { Reach::Namespace } else { Reach::Descendants };
+    match start_main(&task, &descriptors, reach) {
+        Ok((signals, main)) => {
+            tell(&channel, Ok(Report::Started));
+            // Only locks stay open; the ends of pipes in particular belong to the container's processes alone.
+            let held = keep(&mut descriptors, &task.held);
+            drop((task, descriptors));
+            sys::shrink();
+            Agent { channel, signals, reach, main: Some(main), commands: Vec::new(), deadline: None }.serve();
+            drop(held);
+        }
+        Err(failure) => {
+            reach.empty(|_, _| ());
+            tell(&channel, Err(failure));
+        }
+    }
+}
+
+fn namespaces_of(task: &ContainerTask) -> UnshareFlags {
+    let mut namespaces = UnshareFlags::empty();
+    namespaces.set(UnshareFlags::NEWPID, task.process_namespace);
+    namespaces.set(UnshareFlags::NEWUTS, task.hostname.is_some());
+    namespaces.set(UnshareFlags::NEWNS, task.view.is_some());
+    namespaces
+}
+
+/// Forks the second stage into new namespaces, as a child of the runner. The first stage tells its process id and is
+/// then done: `false`.
+fn is_second_stage(channel: &Channel, namespaces: UnshareFlags) -> bool {
+    match sys::fork_sibling(namespaces) {
+        Ok(Side::Child) => {
+            die_with_the_runner();
+            true
+        }
+        Ok(Side::Parent(pid)) => {
+            tell(channel, Ok(Report::Forked { pid: pid.as_raw_nonzero().get() }));
+            false
+        }
+        Err(error) => {
+            tell(channel, Err(Failure::prepare("cannot make the container's namespaces", error)));
+            false
+        }
+    }
+}
+
+fn start_main(
+    task: &ContainerTask,
+    descriptors: &[OwnedFd],
+    reach: Reach,
+) -> Result<(OwnedFd, rustix::process::Pid), Failure> {
+    setsid().map_err(|error| Failure::prepare("cannot begin a session", error))?;
+    if reach == Reach::Descendants {
+        set_child_subreaper(Some(getpid())).map_err(|error| Failure::prepare("cannot adopt orphans", error))?;
+    }
+    let signals = sys::signals().map_err(|error| Failure::prepare("cannot watch signals", error))?;
+    if let Some(hostname) = &task.hostname {
+        rustix::system::sethostname(hostname.as_bytes())
+            .map_err(|error| Failure::prepare(format!("cannot set the host name {hostname}"), error))?;
+    }
+    if let Some(view) = &task.view {
+        view::enter(view)?;
+    }
+    let main = start(&task.process, descriptors)?;
+    Ok((signals, main))
+}
+
+/// Joins the pod's namespaces. The user namespace is first: it gives the right to join the others.
+fn join(join: &Join, descriptors: &[OwnedFd]) -> Result<(), Failure> {
+    let all = [("user", join.user), ("mount", join.mount), ("ipc", join.ipc), ("process", join.process)];
+    for (name, slot) in all {
+        let Some(slot) = slot else { continue };
+        let done = match descriptors.get(slot) {
+            Some(descriptor) => move_into_link_name_space(descriptor.as_fd(), None).map_err(io::Error::from),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        done.map_err(|error| Failure::prepare(format!("cannot join the pod's {name} namespace"), error))?;
+    }
+    // A change of namespaces can change credentials, which clears it.
+    die_with_the_runner();
+    Ok(())
+}
+
+/// Takes the descriptors at these places out of `all`.
+fn keep(all: &mut Vec<OwnedFd>, slots: &[usize]) -> Vec<OwnedFd> {
+    let mut place = 0..;
+    let (kept, rest) =
+        std::mem::take(all).into_iter().partition(|_| place.next().is_some_and(|at| slots.contains(&at)));
+    *all = rest;
+    kept
+}

@@ -1,0 +1,424 @@
+//! The one thread that starts agents and hears them.
+//!
+//! It lives as long as the process, because the parent-death signal of an agent fires when the *thread* that forked it
+//! ends. It owns every channel; requests come in by a queue, ends go out by `watch`.
+//!
+//! ```text
+//!  connection:  task sent ── Forked ──▶ init known ── Started ──▶ answered ── init's pidfd ready ──▶ collected, gone
+//!                    └───────── channel closed, nothing forked ──▶ answered, gone
+//! ```
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
+use tokio::sync::{oneshot, watch};
+
+use crate::agent;
+use crate::agent::wire::{Channel, Ended, Failure, ProcessTask, Report, Request, Task};
+
+/// How long an agent may take to read a request. Its loop never blocks, so only a stopped one takes longer.
+const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+
+/// What is done with the first stage's process id before it gets its task, for example moving it into a cgroup.
+pub type Placing = Box<dyn FnOnce(i32) -> io::Result<()> + Send>;
+
+type Answer = Box<dyn FnOnce(Result<Launched, Failure>) + Send>;
+type CommandAnswer = oneshot::Sender<Result<oneshot::Receiver<Ended>, Failure>>;
+
+/// Starts agents and speaks to them. Cheap to clone; the thread is one for all.
+#[derive(Clone, Debug)]
+pub struct Driver {
+    orders: mpsc::Sender<Order>,
+    bell: Arc<OwnedFd>,
+    numbers: Arc<AtomicU64>,
+}
+
+/// A fresh agent, after its first answer.
+#[derive(Debug)]
+pub struct Launched {
+    /// What it answered; never [`Report::Failed`].
+    pub report: Report,
+    /// The descriptors that came with the answer.
+    pub descriptors: Vec<OwnedFd>,
+    /// The agent, where one stays.
+    pub link: Option<Link>,
+}
+
+/// A running agent. It ends when this is dropped (with all its clones).
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// Its process id.
+    pub pid: i32,
+    /// How its main process ended, once it and everything below it is gone.
+    pub ended: watch::Receiver<Option<Ended>>,
+    number: u64,
+    driver: Driver,
+    _close: Arc<Close>,
+}
+
+/// Closes the channel when the last [`Link`] is dropped.
+#[derive(Debug)]
+struct Close {
+    number: u64,
+    driver: Driver,
+}
+
+impl Drop for Close {
+    fn drop(&mut self) {
+        self.driver.order(Order::Close { number: self.number });
+    }
+}
+
+/// What the thread is asked to do.
+enum Order {
+    Launch { task: Box<Task>, descriptors: Vec<Arc<OwnedFd>>, placing: Option<Placing>, answer: Answer },
+    Ask { number: u64, request: Request },
+    Exec { number: u64, process: Box<ProcessTask>, descriptors: Vec<OwnedFd>, id: u64, answer: CommandAnswer },
+    Close { number: u64 },
+}
+
+impl Driver {
+    /// Starts the thread. `agent` is the executable that becomes an agent.
+    pub fn start(agent: PathBuf) -> io::Result<Self> {
+        let (orders, queue) = mpsc::channel();
+        let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let driver = Self { orders, bell: Arc::clone(&bell), numbers: Arc::default() };
+        let thread = Thread { agent, queue, bell, connections: HashMap::new(), handle: driver.clone() };
+        // It is never joined: it must not end before the process does.
+        std::thread::Builder::new().name("host-agents".to_owned()).stack_size(256 << 10).spawn(move || thread.run())?;
+        Ok(driver)
+    }
+
+    /// Starts an agent for `task`; `answer` gets what it says first.
+    pub fn launch_with(
+        &self,
+        task: Task,
+        descriptors: Vec<Arc<OwnedFd>>,
+        placing: Option<Placing>,
+        answer: impl FnOnce(Result<Launched, Failure>) + Send + 'static,
+    ) {
+        self.order(Order::Launch { task: Box::new(task), descriptors, placing, answer: Box::new(answer) });
+    }
+
+    /// Starts an agent for `task` and waits for what it says first.
+    pub async fn launch(
+        &self,
+        task: Task,
+        descriptors: Vec<Arc<OwnedFd>>,
+        placing: Option<Placing>,
+    ) -> Result<Launched, Failure> {
+        let (answer, heard) = oneshot::channel();
+        // A caller that went away drops the link, which ends the agent.
+        self.launch_with(task, descriptors, placing, move |outcome| drop(answer.send(outcome)));
+        heard.await.unwrap_or_else(|_| Err(lost("the launcher's thread has ended")))
+    }
+
+    fn order(&self, order: Order) {
+        // The thread lives as long as the process; should it have failed, waiting callers see their answer dropped.
+        if self.orders.send(order).is_ok() {
+            let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+        }
+    }
+}
+
+impl Link {
+    /// Asks something that has no answer.
+    pub fn ask(&self, request: Request) {
+        self.driver.order(Order::Ask { number: self.number, request });
+    }
+
+    /// Starts a command beside the main process. Answers its number and its future end.
+    pub async fn exec(
+        &self,
+        process: ProcessTask,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(u64, oneshot::Receiver<Ended>), Failure> {
+        let id = self.driver.numbers.fetch_add(1, Ordering::Relaxed);
+        let (answer, heard) = oneshot::channel();
+        let process = Box::new(process);
+        self.driver.order(Order::Exec { number: self.number, process, descriptors, id, answer });
+        let ended = heard.await.unwrap_or_else(|_| Err(lost("the container has ended")))?;
+        Ok((id, ended))
+    }
+}
+
+fn lost(what: &str) -> Failure {
+    Failure::prepare(what, io::Error::from_raw_os_error(0))
+}
+
+/// The thread's own state.
+struct Thread {
+    agent: PathBuf,
+    queue: mpsc::Receiver<Order>,
+    bell: Arc<OwnedFd>,
+    connections: HashMap<u64, Connection>,
+    handle: Driver,
+}
+
+/// One agent.
+struct Connection {
+    channel: Option<Channel>,
+    stage: Option<Child>,
+    init: Option<(Pid, OwnedFd)>,
+    answer: Option<Answer>,
+    said: Option<(Report, Vec<OwnedFd>)>,
+    exited: Option<Ended>,
+    ended: watch::Sender<Option<Ended>>,
+    starting: HashMap<u64, CommandAnswer>,
+    running: HashMap<u64, oneshot::Sender<Ended>>,
+}
+
+impl Thread {
+    fn run(mut self) {
+        loop {
+            let ready = self.wait();
+            let mut count = [0_u8; 8];
+            // Read before the queue is: an order that comes in between rings again.
+            let _ = rustix::io::read(&self.bell, &mut count);
+            for number in ready {
+                self.hear(number);
+            }
+            while let Ok(order) = self.queue.try_recv() {
+                self.obey(order);
+            }
+        }
+    }
+
+    /// Waits until something is to be done; answers the connections that have something to say.
+    fn wait(&self) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        let mut watched = vec![PollFd::new(&self.bell, PollFlags::IN)];
+        for (number, connection) in &self.connections {
+            if let Some(channel) = &connection.channel {
+                watched.push(PollFd::new(channel, PollFlags::IN));
+                numbers.push(*number);
+            }
+            if let Some((_, pidfd)) = &connection.init {
+                watched.push(PollFd::new(pidfd, PollFlags::IN));
+                numbers.push(*number);
+            }
+        }
+        // An interrupted wait is an empty one.
+        let _ = poll(&mut watched, None);
+        let ready = watched[1..].iter().zip(numbers).filter(|(fd, _)| !fd.revents().is_empty());
+        let mut ready: Vec<u64> = ready.map(|(_, number)| number).collect();
+        ready.dedup();
+        ready
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Launch { task, descriptors, placing, answer } => {
+                match spawn(&self.agent, &task, &descriptors, placing) {
+                    Ok((child, channel)) => {
+                        let number = self.handle.numbers.fetch_add(1, Ordering::Relaxed);
+                        self.connections.insert(number, Connection::new(child, channel, answer));
+                    }
+                    Err(failure) => answer(Err(failure)),
+                }
+            }
+            Order::Ask { number, request } => self.send(number, &request, &[]),
+            Order::Exec { number, process, descriptors, id, answer } => {
+                if let Some(connection) = self.connections.get_mut(&number) {
+                    connection.starting.insert(id, answer);
+                    let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+                    self.send(number, &Request::Exec { id, process }, &borrowed);
+                }
+            }
+            Order::Close { number } => {
+                if let Some(connection) = self.connections.get_mut(&number) {
+                    connection.channel = None;
+                }
+                self.hear(number);
+            }
+        }
+    }
+
+    /// Sends a request; an agent that does not read is ended, which ends its container.
+    fn send(&mut self, number: u64, request: &Request, descriptors: &[BorrowedFd<'_>]) {
+        if let Some(connection) = self.connections.get_mut(&number)
+            && let Some(channel) = &connection.channel
+            && channel.send(request, descriptors).is_err()
+        {
+            connection.channel = None;
+        }
+    }
+
+    fn hear(&mut self, number: u64) {
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        connection.read();
+        if let Some(answer) = connection.take_answer() {
+            let (outcome, ended) = answer;
+            let link = connection.init.as_ref().map(|(pid, _)| {
+                let _close = Arc::new(Close { number, driver: self.handle.clone() });
+                let pid = pid.as_raw_nonzero().get();
+                Link { pid, ended: connection.ended.subscribe(), number, driver: self.handle.clone(), _close }
+            });
+            ended(Ok(Launched { report: outcome.0, descriptors: outcome.1, link }));
+        }
+        if connection.is_over() {
+            if let Some(connection) = self.connections.remove(&number) {
+                connection.finish();
+            }
+        }
+    }
+}
+
+/// Starts the agent's executable and gives it its task.
+fn spawn(
+    agent: &PathBuf,
+    task: &Task,
+    descriptors: &[Arc<OwnedFd>],
+    placing: Option<Placing>,
+) -> Result<(Child, Channel), Failure> {
+    let failed = |error: io::Error| Failure::prepare("cannot start the container's init", error);
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        .map_err(|error| failed(error.into()))?;
+    set_socket_timeout(&ours, Timeout::Send, Some(REQUEST_LIMIT)).map_err(|error| failed(error.into()))?;
+    let mut child = Command::new(agent)
+        .arg0(agent::NAME)
+        .env_clear()
+        .stdin(theirs)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(failed)?;
+    let channel = Channel::new(ours);
+    let placed = placing.map_or(Ok(()), |placing| placing(child.id().cast_signed()));
+    let borrowed: Vec<_> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
+    let sent = placed
+        .map_err(|error| Failure::prepare("cannot move the container into its cgroup", error))
+        .and_then(|()| channel.send(task, &borrowed).map_err(failed));
+    if let Err(failure) = sent {
+        // It has no task yet, so nothing is lost.
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(failure);
+    }
+    Ok((child, channel))
+}
+
+impl Connection {
+    fn new(child: Child, channel: Channel, answer: Answer) -> Self {
+        Self {
+            channel: Some(channel),
+            stage: Some(child),
+            init: None,
+            answer: Some(answer),
+            said: None,
+            exited: None,
+            ended: watch::Sender::new(None),
+            starting: HashMap::new(),
+            running: HashMap::new(),
+        }
+    }
+
+    /// Reads what has arrived.
+    fn read(&mut self) {
+        let Some(mut channel) = self.channel.take() else { return };
+        loop {
+            let broken = channel.fill_now().is_err();
+            let mut any = false;
+            while let Ok(Some((report, descriptors))) = channel.take() {
+                any = true;
+                self.note(report, descriptors);
+            }
+            if broken || channel.is_ended() {
+                return;
+            }
+            if !any {
+                self.channel = Some(channel);
+                return;
+            }
+        }
+    }
+
+    fn note(&mut self, report: Report, descriptors: Vec<OwnedFd>) {
+        match report {
+            Report::Forked { pid } => {
+                let pidfd = Pid::from_raw(pid).map(|pid| (pid, pidfd_open(pid, PidfdFlags::empty())));
+                if let Some((pid, Ok(pidfd))) = pidfd {
+                    self.init = Some((pid, pidfd));
+                }
+                self.collect_stage();
+            }
+            Report::Exited(ended) => self.exited = Some(ended),
+            Report::ExecStarted { id } => {
+                if let Some(answer) = self.starting.remove(&id) {
+                    let (ended, heard) = oneshot::channel();
+                    self.running.insert(id, ended);
+                    // Who asked may have gone; the command goes on until its session is dropped.
+                    let _ = answer.send(Ok(heard));
+                }
+            }
+            Report::ExecFailed { id, failure } => {
+                if let Some(answer) = self.starting.remove(&id) {
+                    let _ = answer.send(Err(failure));
+                }
+            }
+            Report::ExecEnded { id, ended } => {
+                if let Some(heard) = self.running.remove(&id) {
+                    let _ = heard.send(ended);
+                }
+            }
+            first => self.said = Some((first, descriptors)),
+        }
+    }
+
+    /// What the caller of `launch` gets now, if it can be told: an agent that stays must be known by then.
+    fn take_answer(&mut self) -> Option<((Report, Vec<OwnedFd>), Answer)> {
+        let stays = matches!(self.said, Some((Report::Started | Report::Holding, _)));
+        let answers = matches!(self.said, Some((Report::Probed(_) | Report::PodReady, _)));
+        if (stays && self.init.is_some()) || answers {
+            return self.said.take().zip(self.answer.take());
+        }
+        None
+    }
+
+    /// Whether the agent has ended.
+    fn is_over(&self) -> bool {
+        match &self.init {
+            Some((_, pidfd)) => {
+                let mut ready = [PollFd::new(pidfd, PollFlags::IN)];
+                matches!(poll(&mut ready, Some(&rustix::event::Timespec::default())), Ok(1))
+            }
+            None => self.channel.is_none(),
+        }
+    }
+
+    fn collect_stage(&mut self) {
+        if let Some(mut stage) = self.stage.take() {
+            // It ends right after its last word.
+            let _ = stage.wait();
+        }
+    }
+
+    /// Collects the ended agent and tells everyone who waits.
+    fn finish(mut self) {
+        self.read();
+        self.collect_stage();
+        let status = self.init.take().and_then(|(pid, _)| waitpid(Some(pid), WaitOptions::empty()).ok().flatten());
+        let killed = status.and_then(|(_, status)| status.terminating_signal()).unwrap_or(libc::SIGKILL);
+        let ended = self.exited.unwrap_or(Ended { code: 128 + killed, signal: Some(killed) });
+        if let Some(answer) = self.answer.take() {
+            answer(Err(match self.said.take() {
+                Some((Report::Failed(failure), _)) => failure,
+                _ => lost("the container's init ended before it could start anything"),
+            }));
+        }
+        // Who asked and who waits may have gone.
+        self.ended.send_replace(Some(ended));
+    }
+}

@@ -1,0 +1,168 @@
+//! From a start request to the agent's task: everything that the container's init has to know.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use outrigger_pod_core::life::StartProblem;
+
+use super::Pod;
+use crate::agent::DEFAULT_PATH;
+use crate::agent::wire::{Abilities, ContainerTask, Identity, Join, MAX_DESCRIPTORS, ProcessTask, Slot, View};
+use crate::launcher::{StartError, StartRequest};
+
+/// The task of a container's agent, with the descriptors that go with it.
+pub fn container(
+    abilities: &Abilities,
+    pod: &Pod,
+    request: &StartRequest,
+    stdio: [OwnedFd; 3],
+) -> Result<(ContainerTask, Vec<Arc<OwnedFd>>), StartError> {
+    let mut descriptors: Vec<Arc<OwnedFd>> = stdio.into_iter().map(Arc::new).collect();
+    let namespaces = &pod.namespaces;
+    let join = Join {
+        user: slot(&mut descriptors, namespaces.user.as_ref()),
+        mount: slot(&mut descriptors, namespaces.mount.as_ref()),
+        ipc: slot(&mut descriptors, namespaces.ipc.as_ref()),
+        process: slot(&mut descriptors, namespaces.process.as_ref()),
+    };
+    let held = request.held.iter().filter_map(|lock| slot(&mut descriptors, Some(lock))).collect();
+    if descriptors.len() > MAX_DESCRIPTORS {
+        return Err(refused(format!(
+            "the claims of this container hold {} locks; {MAX_DESCRIPTORS} is the most",
+            request.held.len()
+        )));
+    }
+    let process_namespace = abilities.process_namespace && namespaces.process.is_none();
+    let view = abilities.mount_namespace.then(|| View {
+        mounts: Vec::new(),
+        read_only_root: false,
+        fresh_proc: abilities.fresh_proc && abilities.process_namespace,
+    });
+    let task = ContainerTask {
+        join,
+        process_namespace,
+        hostname: abilities.uts_namespace.then(|| pod.hostname.clone()),
+        view,
+        process: process(pod, request)?,
+        held,
+    };
+    Ok((task, descriptors))
+}
+
+/// Adds a descriptor to those that go with a task, and answers its place.
+pub fn slot(descriptors: &mut Vec<Arc<OwnedFd>>, descriptor: Option<&Arc<OwnedFd>>) -> Option<Slot> {
+    let descriptor = descriptor?;
+    descriptors.push(Arc::clone(descriptor));
+    Some(descriptors.len() - 1)
+}
+
+fn process(pod: &Pod, request: &StartRequest) -> Result<ProcessTask, StartError> {
+    if request.command.is_empty() {
+        return Err(refused(no_command(&request.instance.container.0)));
+    }
+    let terminal = request.container().is_some_and(|container| container.tty);
+    Ok(ProcessTask {
+        argv: request.command.iter().chain(&request.args).cloned().collect(),
+        env: environment(pod, request, terminal),
+        directory: Some(request.working_dir.clone().unwrap_or_else(|| "/".to_owned())),
+        stdio: [0, 1, 2],
+        terminal,
+        identity: Identity::default(),
+        cpus: Vec::new(),
+    })
+}
+
+/// The manifest's environment over what every container has (containerd's defaults, and the kubelet's `HOSTNAME`).
+fn environment(pod: &Pod, request: &StartRequest, terminal: bool) -> Vec<(String, String)> {
+    let mut defaults = vec![("PATH", DEFAULT_PATH), ("HOSTNAME", pod.hostname.as_str())];
+    if terminal {
+        defaults.push(("TERM", "xterm"));
+    }
+    let is_given = |name: &str| request.env.iter().any(|(given, _)| given == name);
+    let defaults = defaults.into_iter().filter(|(name, _)| !is_given(name));
+    defaults.map(|(name, value)| (name.to_owned(), value.to_owned())).chain(request.env.iter().cloned()).collect()
+}
+
+/// Why a container without `command` cannot run here.
+pub fn no_command(container: &str) -> String {
+    format!(
+        "container {container} has no command, and the host launcher uses no image that could name one: \
+         give it a command, or run it with --launcher apptainer"
+    )
+}
+
+pub(super) fn refused(message: String) -> StartError {
+    StartError { problem: StartProblem::Create, message, exit_code: None }
+}
+
+/// The number of a signal named with `SIG` (as `lifecycle.stopSignal` does, real-time signals included).
+pub fn signal_number(name: &str) -> Option<i32> {
+    let named = [
+        ("SIGHUP", libc::SIGHUP),
+        ("SIGINT", libc::SIGINT),
+        ("SIGQUIT", libc::SIGQUIT),
+        ("SIGILL", libc::SIGILL),
+        ("SIGTRAP", libc::SIGTRAP),
+        ("SIGABRT", libc::SIGABRT),
+        ("SIGIOT", libc::SIGIOT),
+        ("SIGBUS", libc::SIGBUS),
+        ("SIGFPE", libc::SIGFPE),
+        ("SIGKILL", libc::SIGKILL),
+        ("SIGUSR1", libc::SIGUSR1),
+        ("SIGSEGV", libc::SIGSEGV),
+        ("SIGUSR2", libc::SIGUSR2),
+        ("SIGPIPE", libc::SIGPIPE),
+        ("SIGALRM", libc::SIGALRM),
+        ("SIGTERM", libc::SIGTERM),
+        ("SIGSTKFLT", libc::SIGSTKFLT),
+        ("SIGCHLD", libc::SIGCHLD),
+        ("SIGCLD", libc::SIGCHLD),
+        ("SIGCONT", libc::SIGCONT),
+        ("SIGSTOP", libc::SIGSTOP),
+        ("SIGTSTP", libc::SIGTSTP),
+        ("SIGTTIN", libc::SIGTTIN),
+        ("SIGTTOU", libc::SIGTTOU),
+        ("SIGURG", libc::SIGURG),
+        ("SIGXCPU", libc::SIGXCPU),
+        ("SIGXFSZ", libc::SIGXFSZ),
+        ("SIGVTALRM", libc::SIGVTALRM),
+        ("SIGPROF", libc::SIGPROF),
+        ("SIGWINCH", libc::SIGWINCH),
+        ("SIGIO", libc::SIGIO),
+        ("SIGPOLL", libc::SIGIO),
+        ("SIGPWR", libc::SIGPWR),
+        ("SIGSYS", libc::SIGSYS),
+    ];
+    let (least, most) = (libc::SIGRTMIN(), libc::SIGRTMAX());
+    let real_time = |offset: &str| offset.parse::<i32>().ok();
+    match name {
+        "SIGRTMIN" => Some(least),
+        "SIGRTMAX" => Some(most),
+        _ => {
+            let by_offset = name
+                .strip_prefix("SIGRTMIN+")
+                .and_then(|offset| Some(least + real_time(offset)?))
+                .or_else(|| Some(most - real_time(name.strip_prefix("SIGRTMAX-")?)?));
+            by_offset
+                .filter(|number| (least..=most).contains(number))
+                .or_else(|| named.iter().find(|(known, _)| *known == name).map(|(_, number)| *number))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_the_numbers_of_this_machine() {
+        for (name, number) in
+            [("SIGTERM", Some(15)), ("SIGRTMIN+3", Some(libc::SIGRTMIN() + 3)), ("SIGRTMAX-1", Some(63))]
+        {
+            assert_eq!(signal_number(name), number, "{name}");
+        }
+        for unknown in ["TERM", "SIGRTMIN+99", "SIGRTMAX-", ""] {
+            assert_eq!(signal_number(unknown), None, "{unknown}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The launcher `host` on this machine: real processes, namespaces, mounts and cgroups.
+//!
+//! Every test runs as the user who runs the tests; where that is root, all of them run once more as an ordinary user.
+
+mod bench;
+mod life;
+mod streams;
