@@ -1,4 +1,49 @@
-//! The executable.
-fn main() {
+//! The executable: every role of Outrigger behind one enum of subcommands, and the only place where products meet.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod surface;
+
+/// Kubernetes for what it does not know by itself.
+///
+/// `outrigger run pod.yaml` runs a real Pod manifest on this machine, without Kubernetes and without a daemon.
+#[derive(Parser)]
+#[command(name = "outrigger", version, after_help = EXAMPLES)]
+struct Outrigger {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Pods(outrigger_pods::Command),
+    /// Print the JSON Schema of a configuration file
+    Schema(surface::SchemaArgs),
+    /// Print the completions for a shell
+    Completions(surface::CompletionsArgs),
+    /// Print the manual page, or write one for every command
+    Man(surface::ManArgs),
+    /// Print the version
+    Version,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  outrigger run pod.yaml       Run a pod, follow its logs, end with its exit code
+  outrigger ps                 List the pods of this machine
+  outrigger run --help         Everything that run can do";
+
+fn main() -> ExitCode {
+    // First of all: a container's init is this executable started anew, before any parser or runtime.
     outrigger_pod_runner::agent::dispatch();
+    match Outrigger::parse().command {
+        Command::Pods(command) => outrigger_pods::execute(command, outrigger_pods::Parts::default()),
+        Command::Schema(args) => surface::schema(&args),
+        Command::Completions(args) => surface::completions(&args),
+        Command::Man(args) => surface::man(&args),
+        Command::Version => surface::version(),
+    }
 }

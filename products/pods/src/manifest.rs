@@ -1,0 +1,4 @@
+//! From the command line's manifests to what is to run.
+
+pub mod kinds;
+pub mod source;

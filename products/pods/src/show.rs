@@ -1,0 +1,6 @@
+//! How things look: tables, objects as JSON and YAML, and where they are written.
+
+pub mod objects;
+pub mod out;
+pub mod table;
+pub mod yaml;

@@ -1,0 +1,23 @@
+//! Kubernetes objects as JSON and YAML, one alone or several as a List.
+
+use serde_json::{Value, json};
+
+use super::yaml::yaml;
+use crate::args::Form;
+
+/// One object as it is; none or several as a `List`, as kubectl prints them.
+pub fn one_or_list(mut objects: Vec<Value>) -> Value {
+    match objects.len() {
+        1 => objects.remove(0),
+        _ => json!({"apiVersion": "v1", "kind": "List", "items": objects}),
+    }
+}
+
+/// The text of a value; `None` for the form of people, which is its caller's.
+pub fn text(value: &Value, form: Form) -> Option<String> {
+    match form {
+        Form::Table => None,
+        Form::Json => Some(format!("{value:#}\n")),
+        Form::Yaml => Some(yaml(value)),
+    }
+}
