@@ -9,6 +9,8 @@ pub mod args;
 mod manifest;
 mod show;
 mod text;
+mod verdict;
+mod view;
 
 pub use args::Command;
 
