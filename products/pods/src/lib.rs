@@ -6,7 +6,9 @@
 use std::process::ExitCode;
 
 pub mod args;
+mod commands;
 mod manifest;
+mod record;
 mod show;
 mod text;
 mod verdict;

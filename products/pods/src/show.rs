@@ -2,6 +2,7 @@
 
 pub mod objects;
 pub mod spec;
+pub mod summary;
 pub mod out;
 pub mod table;
 pub mod yaml;

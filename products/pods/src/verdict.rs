@@ -2,8 +2,10 @@
 //!
 //! The rules, first match wins: interrupted 130; out of `--timeout` 124; else the highest over all pods and jobs, where a
 //! pod out of its `activeDeadlineSeconds` gives 124, a refused one 125, a failed init container its own code, and all
-//! others the highest code of their main containers. Sidecars do not count. A command that could not be started gives 127
-//! or 126, as a shell does.
+//! others the highest code of their main containers. Sidecars do not count. A command that is not found gives 127, one
+//! that is not executable 126, as in a shell (the status has 128, as with a kubelet).
+
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, PodStatus};
 
@@ -11,10 +13,6 @@ use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, PodS
 pub const TIMED_OUT: i32 = 124;
 /// Refused or failed by us.
 pub const REFUSED: i32 = 125;
-/// Found and not executable.
-pub const NOT_EXECUTABLE: i32 = 126;
-/// Not found.
-pub const NOT_FOUND: i32 = 127;
 /// Interrupted by Ctrl-C.
 pub const INTERRUPTED: i32 = 130;
 
@@ -36,6 +34,8 @@ pub enum End {
         status: Box<PodStatus>,
         /// The names of its sidecars: they do not count.
         sidecars: Vec<String>,
+        /// Containers whose command could not be executed, and what a shell would say: 126 or 127.
+        not_executed: BTreeMap<String, i32>,
     },
     /// The job reached its end.
     Job {
@@ -67,16 +67,20 @@ impl End {
             Self::Job { reason, .. } if reason.as_deref() == Some("DeadlineExceeded") => TIMED_OUT,
             Self::Job { pods, .. } => positive(pods.iter().map(Self::code).max()),
             Self::Pod { status, .. } if status.reason.as_deref() == Some("DeadlineExceeded") => TIMED_OUT,
-            Self::Pod { status, sidecars } => pod_code(status, sidecars),
+            Self::Pod { status, sidecars, not_executed } => pod_code(status, sidecars, not_executed),
         }
     }
 }
 
-fn pod_code(status: &PodStatus, sidecars: &[String]) -> i32 {
+fn pod_code(status: &PodStatus, sidecars: &[String], not_executed: &BTreeMap<String, i32>) -> i32 {
+    let code = |container: &ContainerStatus| {
+        let executed = || last_end(container).map(|end| end.exit_code);
+        not_executed.get(&container.name).copied().or_else(executed)
+    };
     let init = status.init_container_statuses.iter().flatten().filter(|container| !sidecars.contains(&container.name));
-    let failed_init = init.filter_map(last_end).map(code).find(|code| *code != 0);
+    let failed_init = init.filter_map(code).find(|code| *code != 0);
     let main = status.container_statuses.iter().flatten();
-    let highest = main.map(|container| last_end(container).map_or(REFUSED, code)).max();
+    let highest = main.map(|container| code(container).unwrap_or(REFUSED)).max();
     let code = failed_init.or(highest).unwrap_or(REFUSED);
     match status.phase.as_deref() {
         // Lost a claim, over a volume's limit, …: not good, whatever its containers say.
@@ -99,28 +103,16 @@ fn last_end(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
     state.as_ref().and_then(|state| state.terminated.as_ref())
 }
 
-/// The code of one end. A `StartError` carries 128 in the status, as a kubelet with containerd reports it; a shell's user
-/// expects 127 or 126, and the cause tells which.
-fn code(end: &ContainerStateTerminated) -> i32 {
-    let message = end.message.as_deref().unwrap_or_default().to_lowercase();
-    match end.reason.as_deref() {
-        Some("StartError") if ["not found", "no such file"].iter().any(|cause| message.contains(cause)) => NOT_FOUND,
-        Some("StartError") => NOT_EXECUTABLE,
-        _ => end.exit_code,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::{ContainerState, ContainerStateRunning};
 
     use super::*;
 
-    fn ended(code: i32, reason: &str, message: &str) -> Option<ContainerState> {
+    fn ended(code: i32, reason: &str) -> Option<ContainerState> {
         let terminated = ContainerStateTerminated {
             exit_code: code,
             reason: Some(reason.into()),
-            message: Some(message.into()),
             ..ContainerStateTerminated::default()
         };
         Some(ContainerState { terminated: Some(terminated), ..ContainerState::default() })
@@ -131,7 +123,7 @@ mod tests {
     }
 
     fn with(code: i32) -> ContainerStatus {
-        container("main", ended(code, if code == 0 { "Completed" } else { "Error" }, ""), None)
+        container("main", ended(code, if code == 0 { "Completed" } else { "Error" }), None)
     }
 
     fn pod(phase: &str, init: Vec<ContainerStatus>, main: Vec<ContainerStatus>) -> End {
@@ -141,7 +133,12 @@ mod tests {
             container_statuses: Some(main),
             ..PodStatus::default()
         };
-        End::Pod { status: Box::new(status), sidecars: vec!["sidecar".into()] }
+        End::Pod { status: Box::new(status), sidecars: vec!["sidecar".into()], not_executed: BTreeMap::new() }
+    }
+
+    fn not_executed(code: i32) -> End {
+        let End::Pod { status, sidecars, .. } = pod("Failed", vec![], vec![with(128)]) else { unreachable!() };
+        End::Pod { status, sidecars, not_executed: [("main".into(), code)].into() }
     }
 
     fn because(reason: &str, mut end: End) -> End {
@@ -154,13 +151,12 @@ mod tests {
     #[test]
     fn every_end_has_its_code() {
         let waiting = || container("main", Some(ContainerState::default()), None);
-        let restarting = || container("main", Some(ContainerState::default()), ended(7, "Error", ""));
+        let restarting = || container("main", Some(ContainerState::default()), ended(7, "Error"));
         let running = || {
             let running = Some(ContainerStateRunning::default());
             container("main", Some(ContainerState { running, ..ContainerState::default() }), None)
         };
-        let start = |message: &str| container("main", ended(128, "StartError", message), None);
-        let init = |name: &str, code| container(name, ended(code, "Error", ""), None);
+        let init = |name: &str, code| container(name, ended(code, "Error"), None);
         let job = |complete, reason: &str, pods| End::Job { complete, reason: Some(reason.into()), pods };
         for (what, ends, code) in [
             ("nothing ran", vec![], 0),
@@ -176,10 +172,8 @@ mod tests {
             ("stopped before it ran", vec![pod("Failed", vec![], vec![waiting()])], 125),
             ("stopped while it waited to be restarted", vec![pod("Failed", vec![], vec![restarting()])], 7),
             ("its runner died", vec![pod("Running", vec![], vec![running()])], 125),
-            ("a command that is not found", vec![pod("Failed", vec![], vec![start(
-                "exec: \"nope\": executable file not found in $PATH",
-            )])], 127),
-            ("a command that is a directory", vec![pod("Failed", vec![], vec![start("exec: \"/etc\": permission denied")])], 126),
+            ("a command that is not found", vec![not_executed(127)], 127),
+            ("a command that is a directory", vec![not_executed(126)], 126),
             ("its deadline passed", vec![because("DeadlineExceeded", pod("Failed", vec![], vec![with(137)]))], 124),
             ("evicted after it was good", vec![because("Evicted", pod("Failed", vec![], vec![with(0)]))], 125),
             ("refused", vec![pod("Failed", vec![], vec![with(3)]), End::Refused], 125),

@@ -7,10 +7,12 @@ use crate::args::Form;
 
 /// One object as it is; none or several as a `List`, as kubectl prints them.
 pub fn one_or_list(mut objects: Vec<Value>) -> Value {
-    match objects.len() {
-        1 => objects.remove(0),
-        _ => json!({"apiVersion": "v1", "kind": "List", "items": objects}),
-    }
+    if objects.len() == 1 { objects.remove(0) } else { list(objects) }
+}
+
+/// Objects as a `List`, also one alone.
+pub fn list(objects: Vec<Value>) -> Value {
+    json!({"apiVersion": "v1", "kind": "List", "items": objects})
 }
 
 /// The text of a value; `None` for the form of people, which is its caller's.

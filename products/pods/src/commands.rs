@@ -1,0 +1,5 @@
+//! The commands beside `run`, one module each.
+
+pub mod describe;
+pub mod ps;
+pub mod rm;

@@ -1,0 +1,158 @@
+//! `outrigger ps`: the pods and jobs of this machine.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use outrigger_pod_runner::directory::{Kind, StateDirectory};
+
+use crate::args::{Form, PsArgs, WideForm};
+use crate::record::{self, JobRecord, PodRecord, Record};
+use crate::show::summary::summary;
+use crate::show::{objects, out, table};
+use crate::text;
+
+/// Prints the list.
+pub fn ps(args: &PsArgs, state: &StateDirectory) -> anyhow::Result<i32> {
+    let mut records = record::newest(state, |line| out::note(&format!("outrigger ps: {line}")))?;
+    if !args.targets.names.is_empty() {
+        let wanted = args.targets.names.iter().map(|word| record::find(state, word, args.targets.namespace.as_deref()));
+        let wanted = wanted.collect::<Result<Vec<_>, _>>()?;
+        records.retain(|record| wanted.contains(record.directory()));
+    } else if let Some(namespace) = &args.targets.namespace {
+        records.retain(|record| record.directory().name().namespace() == namespace);
+    }
+    records.retain(|record| !(args.running && record.has_ended()));
+    let form = match args.output {
+        WideForm::Json => Form::Json,
+        WideForm::Yaml => Form::Yaml,
+        WideForm::Table | WideForm::Wide => {
+            out::print(&list(&records, args.output == WideForm::Wide, Timestamp::now()))?;
+            return Ok(0);
+        }
+    };
+    let named_one = args.targets.names.len() == 1 && records.len() == 1;
+    let found: Vec<_> = records.iter().map(Record::object).collect();
+    let value = if named_one { objects::one_or_list(found) } else { objects::list(found) };
+    out::print(&objects::text(&value, form).unwrap_or_default())?;
+    Ok(0)
+}
+
+/// The table: each Job with its pods below it, then the other pods. The namespace is a column where it says something.
+fn list(records: &[Record], wide: bool, now: Timestamp) -> String {
+    if records.is_empty() {
+        return "No pods here. Start one: outrigger run pod.yaml\n".to_owned();
+    }
+    let spaces = records.iter().any(|record| record.directory().name().namespace() != "default");
+    let mut head = vec!["NAME", "READY", "STATUS", "RESTARTS", "AGE"];
+    if spaces {
+        head.insert(0, "NAMESPACE");
+    }
+    if wide {
+        head.extend(["ADDRESS", "LAUNCHER", "RUN", "RUNNER", "DIRECTORY"]);
+    }
+    let mut by_job: BTreeMap<(&str, &str), Vec<&PodRecord>> = BTreeMap::new();
+    for record in records {
+        if let Record::Pod(pod) = record
+            && let Some(job) = &pod.spec.job
+        {
+            by_job.entry((pod.directory.name().namespace(), job)).or_default().push(pod);
+        }
+    }
+    let mut rows = Vec::new();
+    for record in records {
+        match record {
+            Record::Job(job) => {
+                let name = job.directory.name();
+                rows.push((name.namespace(), job_row(job, wide, now)));
+                let pods = by_job.remove(&(name.namespace(), name.name())).unwrap_or_default();
+                rows.extend(pods.into_iter().map(|pod| (name.namespace(), pod_row(pod, "  ", wide, now))));
+            }
+            Record::Pod(pod) => {
+                let of_listed_job = pod.spec.job.as_ref().is_some_and(|job| is_listed(records, pod, job));
+                if !of_listed_job {
+                    rows.push((pod.directory.name().namespace(), pod_row(pod, "", wide, now)));
+                }
+            }
+        }
+    }
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|(space, mut row)| {
+            if spaces {
+                row.insert(0, space.to_owned());
+            }
+            row
+        })
+        .collect();
+    table::table(&head, &rows)
+}
+
+fn is_listed(records: &[Record], pod: &PodRecord, job: &str) -> bool {
+    records.iter().any(|record| {
+        let name = record.directory().name();
+        record.directory().kind() == Kind::Job
+            && name.name() == job
+            && name.namespace() == pod.directory.name().namespace()
+    })
+}
+
+fn pod_row(record: &PodRecord, indent: &str, wide: bool, now: Timestamp) -> Vec<String> {
+    let status = record.status();
+    let sum = summary(&record.pod, &status);
+    let restarts = match &sum.restarted_at {
+        Some(at) if sum.restarts > 0 => format!("{} ({} ago)", sum.restarts, text::age(at.0, now)),
+        _ => sum.restarts.to_string(),
+    };
+    let mut row = vec![
+        format!("{indent}{}", record.directory.name().name()),
+        format!("{}/{}", sum.ready, sum.total),
+        sum.status,
+        restarts,
+        text::age(record.created_at(), now),
+    ];
+    if wide {
+        row.extend([
+            or_none(status.pod_ip),
+            record.spec.launcher.clone(),
+            record.directory.number().to_string(),
+            or_none(record.file.as_ref().filter(|file| file.end.is_none()).map(|file| file.runner.pid.to_string())),
+            record.directory.path().display().to_string(),
+        ]);
+    }
+    row
+}
+
+fn job_row(record: &JobRecord, wide: bool, now: Timestamp) -> Vec<String> {
+    let status = record.file.as_ref().map(|file| file.status.clone()).unwrap_or_default();
+    let wanted = record.spec.job["spec"]["completions"].as_i64();
+    let wanted = wanted.or_else(|| record.spec.job["spec"]["parallelism"].as_i64()).unwrap_or(1);
+    let mut row = vec![
+        format!("job/{}", record.directory.name().name()),
+        format!("{}/{wanted}", status.succeeded.unwrap_or(0)),
+        job_state(record),
+        "-".to_owned(),
+        text::age(record.created_at(), now),
+    ];
+    if wide {
+        row.extend([
+            "-".to_owned(),
+            record.spec.launcher.clone(),
+            record.directory.number().to_string(),
+            or_none(record.file.as_ref().filter(|file| file.end.is_none()).map(|file| file.runner.pid.to_string())),
+            record.directory.path().display().to_string(),
+        ]);
+    }
+    row
+}
+
+/// `Complete`, `Failed`, `Suspended` or `Running`, as `kubectl get jobs` says it.
+pub fn job_state(record: &JobRecord) -> String {
+    let conditions = record.file.iter().flat_map(|file| file.status.conditions.iter().flatten());
+    let mut is_true = conditions.filter(|condition| condition.status == "True").map(|condition| &condition.type_);
+    let named = is_true.find(|kind| matches!(kind.as_str(), "Complete" | "Failed" | "Suspended"));
+    named.cloned().unwrap_or_else(|| if record.has_ended() { "Stopped" } else { "Running" }.to_owned())
+}
+
+fn or_none(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "-".to_owned())
+}

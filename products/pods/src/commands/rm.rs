@@ -1,0 +1,92 @@
+//! `outrigger rm` and `outrigger prune`: what has ended goes, with its logs.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use jiff::Timestamp;
+use outrigger_pod_runner::directory::{Kind, KeepRules, RunDirectory, StateDirectory};
+
+use crate::args::{PruneArgs, RmArgs};
+use crate::record::{self, Record};
+use crate::show::out;
+use crate::text;
+
+/// The directories that `rm` is about.
+pub fn targets(args: &RmArgs, state: &StateDirectory) -> anyhow::Result<Vec<RunDirectory>> {
+    if args.all {
+        let records = record::newest(state, |line| out::note(&format!("outrigger rm: {line}")))?;
+        return Ok(records.into_iter().filter(|it| args.force || it.has_ended()).map(|it| it.directory().clone()).collect());
+    }
+    if args.targets.names.is_empty() {
+        bail!("nothing is named to be removed; name pods, or --all for everything that has ended");
+    }
+    let found = args.targets.names.iter().map(|word| record::find(state, word, args.targets.namespace.as_deref()));
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
+/// Removes all runs of a name; nothing where its newest one lives.
+pub fn remove(state: &StateDirectory, newest: &RunDirectory) -> anyhow::Result<()> {
+    let label = format!("{} {}", newest.kind(), newest.name());
+    if newest.life()?.may_live() {
+        bail!("{label} still runs; stop it first, or use --force");
+    }
+    if newest.kind() == Kind::Job
+        && let Record::Job(job) = Record::read(newest.clone())?
+    {
+        for (name, run) in job.file.iter().flat_map(|file| &file.pods) {
+            let name = outrigger_pod_runner::directory::ObjectName::new(newest.name().namespace(), name)?;
+            if let Ok(pod) = state.run(Kind::Pod, &name, *run) {
+                remove_runs(state, &pod)?;
+            }
+        }
+    }
+    remove_runs(state, newest)?;
+    out::print(&format!("{label} removed\n"))?;
+    Ok(())
+}
+
+fn remove_runs(state: &StateDirectory, of: &RunDirectory) -> anyhow::Result<()> {
+    for run in state.runs(of.kind(), of.name())? {
+        if !run.life()?.may_live() {
+            run.remove()?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what finished long ago.
+pub fn prune(args: &PruneArgs, state: &StateDirectory, age: Duration) -> anyhow::Result<i32> {
+    let rules = KeepRules { age: args.older_than.unwrap_or(age), ..KeepRules::default() };
+    let now = Timestamp::now();
+    if args.dry_run {
+        let mut count = 0;
+        for kind in [Kind::Job, Kind::Pod] {
+            for run in state.list(kind)? {
+                if is_due(&run, rules.age, now) {
+                    out::print(&format!("{} {} (run {}) would be removed\n", run.kind(), run.name(), run.number()))?;
+                    count += 1;
+                }
+            }
+        }
+        out::print(&format!("{} would be removed\n", text::count(count, "run")))?;
+        return Ok(0);
+    }
+    let pruned = state.prune(rules, now)?;
+    for run in &pruned {
+        out::print(&format!("{} {} (run {}) removed\n", run.kind(), run.name(), run.number()))?;
+    }
+    if pruned.is_empty() {
+        out::print(&format!("nothing finished longer than {} ago\n", text::span(rules.age)))?;
+    }
+    Ok(0)
+}
+
+fn is_due(run: &RunDirectory, age: Duration, now: Timestamp) -> bool {
+    let (keep, end) = match Record::read(run.clone()) {
+        Ok(Record::Pod(pod)) => (pod.spec.keep, pod.file.and_then(|file| file.end)),
+        Ok(Record::Job(job)) => (job.spec.keep, job.file.and_then(|file| file.end)),
+        Err(_) => return false,
+    };
+    let since = |at: Timestamp| Duration::try_from(now.duration_since(at)).unwrap_or_default();
+    !keep && end.is_some_and(|end| since(end.at.0) >= age)
+}
