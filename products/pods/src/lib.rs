@@ -7,8 +7,10 @@ use std::process::ExitCode;
 
 pub mod args;
 mod commands;
+mod launcher;
 mod manifest;
 mod record;
+mod settings;
 mod show;
 mod text;
 mod verdict;
