@@ -3,3 +3,5 @@
 pub mod describe;
 pub mod ps;
 pub mod rm;
+pub mod session;
+pub mod talk;

@@ -5,4 +5,5 @@ pub mod spec;
 pub mod summary;
 pub mod out;
 pub mod table;
+pub mod terminal;
 pub mod yaml;

@@ -1,0 +1,155 @@
+//! `outrigger exec`, `attach` and `stop`: what is asked of a running pod's runner.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use outrigger_pod_runner::control::{AttachQuery, Client, ExecQuery, StopQuery};
+use outrigger_pod_runner::directory::{Kind, RunDirectory, StateDirectory};
+use tokio_util::sync::CancellationToken;
+
+use super::session::{self, Ended, Wishes};
+use crate::args::{AttachArgs, ExecArgs, StopArgs, TargetArgs};
+use crate::record::{self, PodRecord, Record};
+use crate::show::out;
+use crate::text;
+
+/// A running pod, and its runner's ear.
+async fn running(state: &StateDirectory, target: &TargetArgs) -> anyhow::Result<(PodRecord, Client)> {
+    let directory = record::find(state, &target.name, target.namespace.as_deref())?;
+    match Record::read(directory)? {
+        Record::Job(job) => bail!(
+            "job {} has no containers of its own; name one of its pods (`outrigger ps` lists them)",
+            job.directory.name()
+        ),
+        Record::Pod(pod) if pod.has_ended() => {
+            bail!("pod {} has ended; `outrigger logs {}` shows what it wrote", pod.directory.name(), target.name)
+        }
+        Record::Pod(pod) => Ok((*pod.clone(), client(&pod).await?)),
+    }
+}
+
+async fn client(pod: &PodRecord) -> anyhow::Result<Client> {
+    let named = pod.file.as_ref().and_then(|file| file.control.as_deref());
+    Client::open(pod.directory.path(), named).await.with_context(|| format!("pod {}", pod.directory.name()))
+}
+
+/// The container that is meant: the one named, else the first main container.
+pub fn container(pod: &PodRecord, named: Option<&str>) -> anyhow::Result<String> {
+    let spec = pod.pod.spec.clone().unwrap_or_default();
+    let all: Vec<String> =
+        spec.containers.iter().chain(spec.init_containers.iter().flatten()).map(|one| one.name.clone()).collect();
+    match named {
+        Some(name) if all.iter().any(|one| one == name) => Ok(name.to_owned()),
+        Some(name) => {
+            bail!("pod {} has no container {name}; it has {}", pod.directory.name(), text::listing(&all))
+        }
+        None => all.into_iter().next().context("the pod has no container"),
+    }
+}
+
+/// Runs a command in a container; answers its exit code.
+pub async fn exec(args: &ExecArgs, state: &StateDirectory, stop: &CancellationToken) -> anyhow::Result<i32> {
+    let (pod, client) = running(state, &args.target).await?;
+    let container = container(&pod, args.container.as_deref())?;
+    let terminal = session::terminal_size(args.tty, args.stdin);
+    let wishes = Wishes { stdin: args.stdin, terminal: terminal.is_some(), leaves: false };
+    let query = ExecQuery { container, command: args.command.clone(), stdin: args.stdin, terminal };
+    let session = client.exec(&query).await?;
+    match session::pass_on(session, wishes, stop).await? {
+        Ended::Process(code) => Ok(code),
+        Ended::Left => Ok(crate::verdict::INTERRUPTED),
+    }
+}
+
+/// Joins a container; answers its exit code, or 0 when the user left it.
+pub async fn attach(args: &AttachArgs, state: &StateDirectory, stop: &CancellationToken) -> anyhow::Result<i32> {
+    let (pod, client) = running(state, &args.target).await?;
+    let container = container(&pod, args.container.as_deref())?;
+    let size = session::terminal_size(args.tty, args.stdin);
+    let wishes = Wishes { stdin: args.stdin, terminal: size.is_some(), leaves: true };
+    let mut session = client.attach(&AttachQuery { container, stdin: args.stdin }).await?;
+    if let Some(size) = size {
+        session.input.resize(size).await?;
+    }
+    match session::pass_on(session, wishes, stop).await? {
+        Ended::Process(code) => Ok(code),
+        Ended::Left => Ok(0),
+    }
+}
+
+/// Stops pods and jobs, and waits for their end.
+pub async fn stop(args: &StopArgs, state: &StateDirectory, interrupted: &CancellationToken) -> anyhow::Result<i32> {
+    let targets = &args.targets;
+    let records = if args.all {
+        let mut all = record::newest(state, |line| out::note(&format!("outrigger stop: {line}")))?;
+        all.retain(|record| !record.has_ended());
+        all
+    } else if targets.names.is_empty() {
+        bail!("nothing is named to be stopped; name pods, or --all for everything that runs");
+    } else {
+        let found = targets.names.iter().map(|word| record::find(state, word, targets.namespace.as_deref()));
+        let found = found.collect::<Result<Vec<_>, _>>()?;
+        found.into_iter().map(Record::read).collect::<Result<_, _>>()?
+    };
+    let mut code = 0;
+    let mut asked = Vec::new();
+    for record in records {
+        match ask_to_stop(&record, args.grace).await {
+            Ok(true) => asked.push(record),
+            Ok(false) => out::print(&format!("{} has ended already\n", record.label()))?,
+            Err(error) => {
+                out::note(&format!("outrigger stop: {}: {error:#}", record.label()));
+                code = 1;
+            }
+        }
+    }
+    for record in asked.iter().filter(|_| !args.no_wait) {
+        tokio::select! {
+            ended = wait_for_end(record.directory()) => ended?,
+            () = interrupted.cancelled() => {
+                out::note(&format!("outrigger stop: {} is still ending", record.label()));
+                return Ok(crate::verdict::INTERRUPTED);
+            }
+        }
+        out::print(&format!("{} stopped\n", record.label()))?;
+    }
+    Ok(code)
+}
+
+/// Asks a runner to stop; `false` where the pod or Job has ended.
+pub async fn ask_to_stop(record: &Record, grace: Option<Duration>) -> anyhow::Result<bool> {
+    if record.has_ended() {
+        return Ok(false);
+    }
+    match record {
+        Record::Pod(pod) => {
+            // Whole seconds on the wire, rounded up so that only 0s kills at once.
+            let seconds = grace.map(|grace| grace.as_secs() + u64::from(grace.subsec_nanos() > 0));
+            client(pod).await?.stop(StopQuery { grace_seconds: seconds }).await?;
+        }
+        Record::Job(job) => {
+            // A Job's runner has no socket: its first signal means the same.
+            let runner = job.file.as_ref().map(|file| &file.runner).context("its runner has not begun yet")?;
+            anyhow::ensure!(runner.lives() == Some(true), "its runner does not live on this machine");
+            let pid = i32::try_from(runner.pid).ok().and_then(rustix::process::Pid::from_raw);
+            let pid = pid.context("its runner is not known")?;
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).context("its runner cannot be told")?;
+        }
+    }
+    Ok(true)
+}
+
+/// Waits until the run has its end written down, or its runner is gone.
+pub async fn wait_for_end(directory: &RunDirectory) -> anyhow::Result<()> {
+    let mut pause = tokio::time::interval(Duration::from_millis(50));
+    loop {
+        pause.tick().await;
+        let ended = match directory.kind() {
+            Kind::Pod => directory.status()?.is_some_and(|file| file.end.is_some()),
+            Kind::Job => directory.job_status()?.is_some_and(|file| file.end.is_some()),
+        };
+        if ended || !directory.life()?.may_live() {
+            return Ok(());
+        }
+    }
+}
