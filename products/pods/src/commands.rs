@@ -1,7 +1,6 @@
 //! The commands beside `run`, one module each.
 
+pub mod check;
 pub mod describe;
 pub mod ps;
 pub mod rm;
-pub mod session;
-pub mod talk;

@@ -1,15 +1,21 @@
 //! Pods on this machine: `outrigger run`, `ps`, `logs`, `exec`, `attach`, `stop`, `describe`, `rm`, `prune`.
 //!
-//! Read in this order: [`args`] is the command line, [`manifest`] makes of files what is to run, [`show`] is how things
-//! look. What runs a pod is the pod runner; what a manifest means is `pod-core`'s.
+//! Read in this order: [`args`] is the command line; `manifest` makes of files what is to run, `settings` is what is set
+//! for this machine, `run` runs it, `verdict` is its exit code; `record` is what the state directory says, `commands` are
+//! the companions of `run`; `view` and `show` are how things look. What runs a pod is the pod runner; what a manifest
+//! means is `pod-core`'s.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use outrigger_pod_runner::claims::Provider;
 
 pub mod args;
 mod commands;
 mod launcher;
 mod manifest;
 mod record;
+mod run;
 mod settings;
 mod show;
 mod text;
@@ -17,21 +23,73 @@ mod verdict;
 mod view;
 
 pub use args::Command;
+use settings::SettingsError;
 
 /// What the executable wires in: the products that hand out what Kubernetes does not know.
 #[derive(Default)]
 pub struct Parts {
     /// CPUs, devices, licenses.
-    pub providers: Vec<std::sync::Arc<dyn outrigger_pod_runner::claims::Provider>>,
+    pub providers: Vec<Arc<dyn Provider>>,
 }
 
 /// Runs one command to its end; what it answers is the exit code of the process.
 pub fn execute(command: Command, parts: Parts) -> ExitCode {
-    let _ = (command, parts);
-    ExitCode::SUCCESS
+    let (name, done) = dispatch(command, parts);
+    let code = done.unwrap_or_else(|error| {
+        let code = error_code(name, &error);
+        show::out::note(&told(name, &error));
+        code
+    });
+    ExitCode::from(u8::try_from(code.clamp(0, 255)).unwrap_or(u8::MAX))
+}
+
+fn dispatch(command: Command, parts: Parts) -> (&'static str, anyhow::Result<i32>) {
+    drop(parts);
+    let state = |places: &args::PlaceArgs| settings::of_places(places).map(|settings| settings.state);
+    match command {
+        Command::Run(args) => match &args.action {
+            Some(args::RunAction::Check(check)) => ("run check", commands::check::check(check)),
+            None => ("run", run::run(&args)),
+        },
+        Command::Ps(args) => ("ps", state(&args.places).map_err(Into::into).and_then(|it| commands::ps::ps(&args, &it))),
+        Command::Describe(args) => {
+            ("describe", state(&args.places).map_err(Into::into).and_then(|it| commands::describe::describe(&args, &it)))
+        }
+        Command::Prune(args) => (
+            "prune",
+            settings::of_places(&args.places)
+                .map_err(Into::into)
+                .and_then(|it| commands::rm::prune(&args, &it.state, it.keep)),
+        ),
+        _ => ("", Err(anyhow::anyhow!("this command is not part of this build yet"))),
+    }
+}
+
+/// 2 where the configuration or the manifest is wrong, 3 where nothing can run here; else failed by us, which for `run`
+/// has a code of its own so that it is told apart from the containers'.
+fn error_code(name: &str, error: &anyhow::Error) -> i32 {
+    if error.is::<outrigger_config::Faults>() {
+        return 2;
+    }
+    match error.downcast_ref::<SettingsError>() {
+        Some(SettingsError::Wrong(_)) => 2,
+        Some(SettingsError::NoState) => 3,
+        None if name == "run" || name == "exec" => verdict::REFUSED,
+        None => 1,
+    }
+}
+
+/// Faults stand as they are, a line each with its place; all else on one line with its causes.
+fn told(name: &str, error: &anyhow::Error) -> String {
+    let faults = error.downcast_ref::<outrigger_config::Faults>();
+    let settings = error.downcast_ref::<SettingsError>();
+    match (faults, settings) {
+        (Some(faults), _) | (_, Some(SettingsError::Wrong(faults))) => faults.to_string(),
+        _ => format!("outrigger {name}: {error:#}"),
+    }
 }
 
 /// The JSON Schemas of this product's configuration files, by the command they belong to.
 pub fn schemas() -> Vec<(&'static str, serde_json::Value)> {
-    Vec::new()
+    vec![("run", outrigger_config::schema::<settings::RunFile>())]
 }

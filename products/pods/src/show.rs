@@ -1,6 +1,7 @@
 //! How things look: tables, objects as JSON and YAML, and where they are written.
 
 pub mod objects;
+pub mod plan;
 pub mod spec;
 pub mod summary;
 pub mod out;
