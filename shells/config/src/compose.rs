@@ -160,10 +160,13 @@ impl<'f> Builder<'f> {
     /// Puts a copy of the anchored value here.
     pub(crate) fn alias(&mut self, anchor: usize, at: Position) -> Result<(), Stopped> {
         let anchored = self.anchors.as_ref().and_then(|anchors| anchors.get(&anchor));
-        let Some(cost) = anchored.map(|built| cost(&built.value)) else {
+        let Some(extent) = anchored.map(|built| extent(&built.value)) else {
             return Err(self.stop(at, "the alias stands inside the value that it names", "write the value out"));
         };
-        self.charge(cost, at)?;
+        if self.open.len() + extent.depth > MAX_DEPTH {
+            return Err(self.too_deep(at));
+        }
+        self.charge(extent, at)?;
         let mut built = self.anchors.as_ref().and_then(|anchors| anchors.get(&anchor)).cloned().expect("found above");
         built.node.value = at;
         if self.wants_key() {
@@ -179,7 +182,7 @@ impl<'f> Builder<'f> {
     /// Gives a finished value to what it stands in.
     fn close(&mut self, built: Built, anchor: usize) -> Result<(), Stopped> {
         if anchor > 0 && self.anchors.is_some() {
-            self.charge(cost(&built.value), built.node.value)?;
+            self.charge(extent(&built.value), built.node.value)?;
             self.anchors.get_or_insert_default().insert(anchor, built.clone());
         }
         let key = match self.open.last_mut() {
@@ -263,15 +266,14 @@ impl<'f> Builder<'f> {
 
     /// One merged value. Other than YAML wants it, go-yaml lets it replace a key that is written out further up.
     fn merge_value(&mut self, name: String, at: Position, mut built: Built) -> Result<(), Stopped> {
-        let path = self.path().key(&name);
         let Some(Open::Map { values, nodes, .. }) = self.open.last_mut() else { return Ok(()) };
         let replaces = nodes.get(&name).is_some_and(|kept| !kept.merged);
         built.node.merged = !replaces;
         values.insert(name.clone(), built.value);
-        nodes.insert(name, built.node);
+        nodes.insert(name.clone(), built.node);
         if replaces {
             let message = "the merge (`<<`) below this key replaces its value, as kubectl reads it";
-            let fault = Fault::warning(self.file, message).at(at).path(path);
+            let fault = Fault::warning(self.file, message).at(at).path(self.path().key(name));
             return self.add(fault.help("put the merge first if the key is to win"));
         }
         Ok(())
@@ -282,8 +284,8 @@ impl<'f> Builder<'f> {
     }
 
     /// Counts what a copy adds.
-    fn charge(&mut self, cost: usize, at: Position) -> Result<(), Stopped> {
-        self.expanded = self.expanded.saturating_add(cost);
+    fn charge(&mut self, extent: Extent, at: Position) -> Result<(), Stopped> {
+        self.expanded = self.expanded.saturating_add(extent.bytes);
         if self.expanded > MAX_EXPANSION {
             let message = format!("anchors and aliases make the text larger than {MAX_EXPANSION} bytes");
             return Err(self.stop(at, message, "write out what is meant, without aliases of aliases"));
@@ -317,12 +319,28 @@ impl<'f> Builder<'f> {
 
 const NO_MAP: &str = "the merge key `<<` takes a map or a list of maps";
 
-fn cost(value: &Value) -> usize {
-    VALUE_COST
-        + match value {
-            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-            Value::String(text) => text.len(),
-            Value::Array(values) => values.iter().map(cost).sum(),
-            Value::Object(values) => values.iter().map(|(key, value)| key.len() + cost(value)).sum(),
+/// How much a value is: in bytes as [`MAX_EXPANSION`] counts them, and in levels of maps and lists.
+#[derive(Clone, Copy)]
+struct Extent {
+    bytes: usize,
+    depth: usize,
+}
+
+/// Values are never deeper than [`MAX_DEPTH`], so this may call itself.
+fn extent(value: &Value) -> Extent {
+    let around = |inner: Extent, (text, value): (usize, &Value)| {
+        let below = extent(value);
+        Extent { bytes: inner.bytes + text + below.bytes, depth: inner.depth.max(below.depth + 1) }
+    };
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => Extent { bytes: VALUE_COST, depth: 0 },
+        Value::String(text) => Extent { bytes: VALUE_COST + text.len(), depth: 0 },
+        Value::Array(values) => {
+            values.iter().map(|value| (0, value)).fold(Extent { bytes: VALUE_COST, depth: 1 }, around)
         }
+        Value::Object(map) => {
+            let entries = map.iter().map(|(key, value)| (key.len(), value));
+            entries.fold(Extent { bytes: VALUE_COST, depth: 1 }, around)
+        }
+    }
 }

@@ -30,6 +30,8 @@ const MAX_REFERENCES: usize = 32;
 pub fn schema<T: JsonSchema>() -> Value {
     let generator = SchemaSettings::draft2020_12().for_deserialize().into_generator();
     let mut schema = generator.into_root_schema_for::<T>().to_value();
+    let definitions = schema.get("$defs").and_then(Value::as_object).cloned().unwrap_or_default();
+    join_references(&mut schema, &definitions);
     close(&mut schema);
     if let Value::Object(top) = &mut schema {
         let title = top.get("title").and_then(Value::as_str).unwrap_or_default();
@@ -39,18 +41,46 @@ pub fn schema<T: JsonSchema>() -> Value {
     schema
 }
 
+/// The schemas that stand directly in a schema.
+fn below(schema: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let parts = schema.as_object_mut().into_iter().flatten();
+    parts.flat_map(|(part, inner)| match (part.as_str(), inner) {
+        ("properties" | "patternProperties" | "$defs", Value::Object(named)) => named.values_mut().collect::<Vec<_>>(),
+        ("allOf" | "anyOf" | "oneOf" | "prefixItems", Value::Array(choices)) => choices.iter_mut().collect(),
+        ("items" | "additionalProperties" | "not", inner) => vec![inner],
+        _ => Vec::new(),
+    })
+}
+
+/// A tagged choice that wraps a struct refers to it beside the tag. Puts the struct's keys there instead: two parts
+/// that each allow no other keys could never both hold.
+fn join_references(schema: &mut Value, definitions: &Map<String, Value>) {
+    below(schema).for_each(|inner| join_references(inner, definitions));
+    let Some(map) = schema.as_object_mut().filter(|map| map.contains_key("properties")) else { return };
+    let name = map.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix("#/$defs/"));
+    let Some(Value::Object(referred)) = name.and_then(|name| definitions.get(name)) else { return };
+    map.remove("$ref");
+    for (part, inner) in referred {
+        match (map.get_mut(part), inner) {
+            (Some(Value::Object(own)), Value::Object(more)) => {
+                own.extend(more.iter().map(|(key, value)| (key.clone(), value.clone())));
+            }
+            (Some(Value::Array(own)), Value::Array(more)) => own.extend(more.iter().cloned()),
+            (Some(_), _) => (),
+            (None, inner) => {
+                map.insert(part.clone(), inner.clone());
+            }
+        }
+    }
+}
+
 /// Unknown keys are errors: says so in each object that names its keys, unless it is put together from several.
 fn close(schema: &mut Value) {
-    match schema {
-        Value::Object(map) => {
-            let whole = !["allOf", "anyOf", "oneOf", "$ref"].iter().any(|part| map.contains_key(*part));
-            if whole && map.get("properties").is_some_and(Value::is_object) {
-                map.entry("additionalProperties").or_insert(Value::Bool(false));
-            }
-            map.iter_mut().filter(|(key, _)| *key != "default").for_each(|(_, inner)| close(inner));
-        }
-        Value::Array(values) => values.iter_mut().for_each(close),
-        _ => (),
+    below(schema).for_each(close);
+    let Some(map) = schema.as_object_mut() else { return };
+    let whole = !["allOf", "anyOf", "oneOf", "$ref"].iter().any(|part| map.contains_key(*part));
+    if whole && map.contains_key("properties") {
+        map.entry("additionalProperties").or_insert(Value::Bool(false));
     }
 }
 

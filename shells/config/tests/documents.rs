@@ -226,6 +226,11 @@ fn hostile_texts_end_in_a_clear_fault() {
         let faults = read("t.yaml", text.as_bytes()).unwrap_err().to_string();
         assert!(faults.contains("deeper than"), "{faults}");
     }
+    let nested = (1..200).fold(format!("a0: &a0 {}x{}\n", "[".repeat(60), "]".repeat(60)), |text, n| {
+        text + &format!("a{n}: &a{n} {}*a{}{}\n", "[".repeat(60), n - 1, "]".repeat(60))
+    });
+    let faults = read("t.yaml", nested.as_bytes()).unwrap_err().to_string();
+    assert!(faults.starts_with("t.yaml:3:69: a2[0][0]") && faults.contains("deeper than"), "{faults}");
     let deepest = format!("{}{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
     assert!(read("t.yaml", deepest.as_bytes()).is_ok());
     let faults = read("t.yaml", &vec![b' '; MAX_TEXT + 1]).unwrap_err().to_string();

@@ -73,6 +73,13 @@ struct Pool {
 enum Source {
     Path { path: String },
     Usb { vendor_id: u16, product_id: Option<u16> },
+    Serial(Serial),
+}
+
+#[derive(Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Serial {
+    baud_rate: u32,
 }
 
 /// A type whose reading the schema cannot describe.
@@ -118,6 +125,7 @@ pools:
   source:
     kind: usb
     vendorId: 0x1050
+- {name: gps, source: {kind: serial, baudRate: 9600}}
 labels: {a: b}
 user:
 ";
@@ -137,6 +145,7 @@ user:
             pools: vec![
                 Pool { name: "serial".to_owned(), source: Source::Path { path: "/dev/ttyUSB0".to_owned() } },
                 Pool { name: "keys".to_owned(), source: Source::Usb { vendor_id: 0x1050, product_id: None } },
+                Pool { name: "gps".to_owned(), source: Source::Serial(Serial { baud_rate: 9600 }) },
             ],
             labels: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
             user: None,
@@ -183,6 +192,7 @@ pools:
 - source: {kind: pth, path: x}
 - name: x
   source: {kind: path}
+- {name: y, source: {kind: serial, baudrate: 9600}}
 labels: {a: 1e3}
 ";
     let expected = "\
@@ -199,9 +209,12 @@ run.yaml:11:9: pools[0].name: expected text, found the boolean true (written yes
 run.yaml:12:33: pools[0].source.vendorId: 70000 is out of bounds, it must be at most 65535
 run.yaml:12:40: pools[0].source.port: unknown key, known here: kind, productId, vendorId
 run.yaml:13:3: pools[1].name: this key is missing
-run.yaml:13:18: pools[1].source.kind: expected path or usb, found \"pth\", did you mean \"path\"?
+run.yaml:13:18: pools[1].source.kind: expected path, usb or serial, found \"pth\", did you mean \"path\"?
 run.yaml:15:11: pools[2].source.path: this key is missing
-run.yaml:16:13: labels.a: expected text, found the number 1000 (written 1e3), put it in quotes: \"1e3\"";
+run.yaml:16:10: pools[3].name: expected text, found the boolean true (written y), put it in quotes: \"y\"
+run.yaml:16:21: pools[3].source.baudRate: this key is missing
+run.yaml:16:36: pools[3].source.baudrate: unknown key, did you mean \"baudRate\"?
+run.yaml:17:13: labels.a: expected text, found the number 1000 (written 1e3), put it in quotes: \"1e3\"";
     assert_eq!(faults(&layers(text)), expected);
 }
 
