@@ -150,8 +150,11 @@ impl<'f> Builder<'f> {
     /// Closes the innermost map or list.
     pub(crate) fn end(&mut self) -> Result<(), Stopped> {
         let (at, anchor, value, inside) = match self.open.pop().expect("a reader closes only what it opened") {
-            Open::List { at, anchor, values, nodes } => (at, anchor, Value::Array(values), Inside::List(nodes)),
-            Open::Map { at, anchor, values, nodes, .. } => (at, anchor, Value::Object(values), Inside::Map(nodes)),
+            Open::List { at, anchor, mut values, nodes } => {
+                values.shrink_to_fit();
+                (at, anchor, Value::Array(values), Inside::List(nodes.into()))
+            }
+            Open::Map { at, anchor, values, nodes, .. } => (at, anchor, Value::Object(values), Inside::of_map(nodes)),
         };
         let node = Node { key: None, value: at, quoted: false, merged: false, plain: None, inside };
         self.close(Built { value, node }, anchor)
@@ -255,9 +258,10 @@ impl<'f> Builder<'f> {
             }
             _ => return self.report(at, NO_MAP, "name a map with it, as in `<<: *name`"),
         };
-        for (merged_values, mut merged_nodes) in maps {
-            for (name, value) in merged_values {
-                let Some(node) = merged_nodes.remove(&name) else { continue };
+        for (mut merged_values, merged_nodes) in maps {
+            for (name, node) in merged_nodes {
+                let name = String::from(name);
+                let Some(value) = merged_values.remove(&name) else { continue };
                 self.merge_value(name, at, Built { value, node })?;
             }
         }

@@ -12,7 +12,7 @@ use crate::path::{Path, Step};
 use crate::{json, text, yaml};
 
 /// The longest text that is read, in bytes.
-pub const MAX_TEXT: usize = 32 << 20;
+pub const MAX_TEXT: usize = 16 << 20;
 
 /// The deepest that maps and lists may lie in each other.
 pub const MAX_DEPTH: usize = 128;
@@ -56,8 +56,20 @@ pub(crate) struct Node {
 #[derive(Clone, Debug)]
 pub(crate) enum Inside {
     Scalar,
-    Map(BTreeMap<String, Node>),
-    List(Vec<Node>),
+    /// In the order of the keys; a tree for each map would take several times the memory.
+    Map(Box<[(Box<str>, Node)]>),
+    List(Box<[Node]>),
+}
+
+impl Inside {
+    pub(crate) fn of_map(nodes: BTreeMap<String, Node>) -> Self {
+        Self::Map(nodes.into_iter().map(|(key, node)| (key.into_boxed_str(), node)).collect())
+    }
+
+    fn under(&self, key: &str) -> Option<&Node> {
+        let Self::Map(nodes) = self else { return None };
+        nodes.binary_search_by(|(other, _)| (**other).cmp(key)).ok().map(|place| &nodes[place].1)
+    }
 }
 
 /// Reads every document of a text that is YAML or JSON. Documents without content are left out.
@@ -170,11 +182,11 @@ impl Document {
                 (Inside::List(nodes), Value::Array(values), Step::Index(index)) => {
                     nodes.get(*index).zip(values.get(*index))
                 }
-                (Inside::Map(nodes), Value::Object(values), Step::Key(key)) => nodes.get(key).zip(values.get(key)),
+                (inside, Value::Object(values), Step::Key(key)) => inside.under(key).zip(values.get(key)),
                 // Written in brackets, a key of digits reads as an index.
-                (Inside::Map(nodes), Value::Object(values), Step::Index(index)) => {
+                (inside, Value::Object(values), Step::Index(index)) => {
                     let key = index.to_string();
-                    nodes.get(&key).zip(values.get(&key))
+                    inside.under(&key).zip(values.get(&key))
                 }
                 _ => None,
             };
