@@ -4,6 +4,13 @@
 //! `ConfigMaps` and Secrets) is computed at each start by [`crate::env`] and [`crate::files`], as a kubelet does, so a plan
 //! never holds the value of a Secret.
 
+mod build;
+mod probe;
+mod resources;
+mod security;
+
+pub use build::PlanError;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;

@@ -1,0 +1,156 @@
+//! What a pod counts for: its effective request, and its quality-of-service class.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::{PodSpec, ResourceRequirements};
+
+use super::build::{PlanError, quantities};
+use super::{ContainerPlan, QosClass, Role};
+use crate::quantity::Quantity;
+
+type Amounts = BTreeMap<String, Quantity>;
+
+/// The effective request of a pod (`k8s.io/component-helpers/resource/helpers.go`, `PodRequests`): main containers and
+/// sidecars together, or the neediest init container beside the sidecars before it, whichever is more; then the overhead.
+/// Requests of the pod itself replace the sum for the resources they name.
+pub(super) fn pod_requests(spec: &PodSpec, containers: &[ContainerPlan]) -> Result<Amounts, PlanError> {
+    let mut sidecars = Amounts::new();
+    let mut most = Amounts::new();
+    for container in containers {
+        match container.role {
+            Role::Main => continue,
+            Role::Sidecar => {
+                add(&mut sidecars, &container.requests);
+                raise(&mut most, &sidecars);
+            }
+            Role::Init => {
+                let mut beside = sidecars.clone();
+                add(&mut beside, &container.requests);
+                raise(&mut most, &beside);
+            }
+        }
+    }
+    let mut total = sidecars;
+    for container in containers.iter().filter(|container| container.role == Role::Main) {
+        add(&mut total, &container.requests);
+    }
+    raise(&mut total, &most);
+    let own = spec.resources.clone().unwrap_or_default();
+    for limits_then_requests in [own.limits, own.requests] {
+        for (name, amount) in quantities("spec.resources", limits_then_requests.as_ref())? {
+            if is_pod_level(&name) {
+                total.insert(name, amount);
+            }
+        }
+    }
+    add(&mut total, &quantities("spec.overhead", spec.overhead.as_ref())?);
+    Ok(total)
+}
+
+/// `IsSupportedPodLevelResource` of the same file.
+fn is_pod_level(name: &str) -> bool {
+    matches!(name, "cpu" | "memory") || name.starts_with("hugepages-")
+}
+
+fn add(to: &mut Amounts, more: &Amounts) {
+    for (name, amount) in more {
+        let sum = to.entry(name.clone()).or_default();
+        *sum = sum.plus(*amount);
+    }
+}
+
+fn raise(to: &mut Amounts, at_least: &Amounts) {
+    for (name, amount) in at_least {
+        let value = to.entry(name.clone()).or_default();
+        *value = (*value).max(*amount);
+    }
+}
+
+/// The quality-of-service class (`pkg/apis/core/v1/helper/qos/qos.go`, `ComputePodQOS`).
+pub(super) fn qos_class(spec: &PodSpec) -> Result<QosClass, PlanError> {
+    let all: Vec<ResourceRequirements> = match &spec.resources {
+        Some(own) => vec![own.clone()],
+        None => {
+            let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+            containers.map(|container| container.resources.clone().unwrap_or_default()).collect()
+        }
+    };
+    let (mut requests, mut limits, mut guaranteed) = (Amounts::new(), Amounts::new(), true);
+    for resources in &all {
+        add(&mut requests, &counted(resources.requests.as_ref())?);
+        let limited = counted(resources.limits.as_ref())?;
+        guaranteed &= limited.len() == 2;
+        add(&mut limits, &limited);
+    }
+    let equal =
+        requests.keys().collect::<BTreeSet<_>>() == limits.keys().collect::<BTreeSet<_>>() && requests == limits;
+    Ok(match (requests.is_empty() && limits.is_empty(), guaranteed && equal) {
+        (true, _) => QosClass::BestEffort,
+        (false, true) => QosClass::Guaranteed,
+        (false, false) => QosClass::Burstable,
+    })
+}
+
+/// Only CPU and memory count, and only where they are more than nothing.
+fn counted(
+    written: Option<&BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>>,
+) -> Result<Amounts, PlanError> {
+    let mut amounts = quantities("resources", written)?;
+    amounts.retain(|name, amount| matches!(name.as_str(), "cpu" | "memory") && *amount > Quantity::ZERO);
+    Ok(amounts)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::plan::PodPlan;
+
+    fn plan(spec: &Value) -> PodPlan {
+        PodPlan::new(serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).unwrap(), "u").unwrap()
+    }
+
+    fn asks(name: &str, cpu: &str) -> Value {
+        json!({"name": name, "resources": {"requests": {"cpu": cpu}}})
+    }
+
+    #[test]
+    fn the_neediest_init_container_counts_where_it_needs_more() {
+        let mut sidecar = asks("s", "200m");
+        sidecar["restartPolicy"] = json!("Always");
+        let spec = json!({
+            "initContainers": [sidecar, asks("i", "2")],
+            "containers": [asks("a", "500m"), asks("b", "600m")],
+            "overhead": {"cpu": "50m"},
+        });
+        assert_eq!(plan(&spec).requests["cpu"].millis(), 2250);
+        let spec = json!({"initContainers": [asks("i", "1")], "containers": [asks("a", "500m"), asks("b", "600m")]});
+        assert_eq!(plan(&spec).requests["cpu"].millis(), 1100);
+    }
+
+    #[test]
+    fn requests_of_the_pod_replace_the_sum() {
+        let spec = json!({"resources": {"requests": {"cpu": "3"}}, "containers": [asks("a", "500m")]});
+        assert_eq!(plan(&spec).requests["cpu"].millis(), 3000);
+    }
+
+    #[test]
+    fn the_class_follows_requests_and_limits_of_all_containers() {
+        let both = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
+        let table = [
+            (json!([{"name": "a"}]), QosClass::BestEffort),
+            (json!([{"name": "a", "resources": both}]), QosClass::Guaranteed),
+            (json!([{"name": "a", "resources": both}, {"name": "b"}]), QosClass::Burstable),
+            (json!([{"name": "a", "resources": {"limits": {"cpu": "1"}}}]), QosClass::Burstable),
+            (json!([{"name": "a", "resources": {"limits": {"cpu": "0"}}}]), QosClass::BestEffort),
+            (
+                json!([{"name": "a", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}}}]),
+                QosClass::Burstable,
+            ),
+        ];
+        for (containers, expected) in table {
+            assert_eq!(plan(&json!({"containers": containers})).qos_class, expected, "{containers}");
+        }
+    }
+}
