@@ -1,19 +1,46 @@
 //! `cargo xtask check`: format, lints, tidy, documentation, with warnings denied.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::project::Project;
-use crate::{step, tidy};
+use crate::step::{self, Found};
+use crate::tidy;
 
-/// Checks everything, and stops at the first step that finds something.
+/// A step of the check.
+type Step = fn(&Project) -> Result<()>;
+
+/// The steps, the quickest first.
+const STEPS: &[(&str, Step)] =
+    &[("format", format), ("tidy", tidy), ("lints", lints), ("documentation", documentation)];
+
+/// Checks everything, also after a step that found something, so that all is told at once.
 pub fn run(project: &Project) -> Result<()> {
-    step::timed("format", || step::command(project.cargo().args(["fmt", "--all", "--check"])))?;
-    step::timed("tidy", || tidy::run(project, &tidy::Args::default()))?;
-    step::timed("lints", || {
-        let lints = ["clippy", "--workspace", "--all-targets", "--keep-going", "--", "-D", "warnings"];
-        step::command(project.cargo().args(lints))
-    })?;
-    step::timed("documentation", || {
-        step::command(project.cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
-    })
+    let mut failed = Vec::new();
+    for (name, step) in STEPS {
+        if let Err(failure) = step::timed(name, || step(project)) {
+            eprintln!("{name}: {failure:#}");
+            failed.push(*name);
+        }
+    }
+    if !failed.is_empty() {
+        bail!(Found(format!("the check failed in {}", failed.join(", "))));
+    }
+    Ok(())
+}
+
+fn format(project: &Project) -> Result<()> {
+    step::command(project.cargo().args(["fmt", "--all", "--check"]))
+}
+
+fn tidy(project: &Project) -> Result<()> {
+    tidy::run(project, &tidy::Args::default())
+}
+
+fn lints(project: &Project) -> Result<()> {
+    let all = ["clippy", "--workspace", "--all-targets", "--keep-going", "--", "-D", "warnings"];
+    step::command(project.cargo().args(all))
+}
+
+fn documentation(project: &Project) -> Result<()> {
+    step::command(project.cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
 }

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -12,6 +13,12 @@ use anyhow::{Result, bail};
 use crate::project::Project;
 use crate::step::{self, CannotRunHere};
 use crate::{sid, vm};
+
+/// Makes a part in the cache unless a fresh one is there, and answers what it did.
+type Part = fn(&Path) -> Result<String>;
+
+/// What goes to the cache.
+const CACHED: &[(&str, Part)] = &[("virtual machine", vm::setup), ("sid root", sid::setup)];
 
 /// Debian packages, each with the reason why it is here.
 const PACKAGES: &[(&str, &str)] = &[
@@ -33,12 +40,24 @@ pub fn run(project: &Project) -> Result<()> {
         install(&missing)?;
     }
     fs::create_dir_all(&project.cache)?;
-    for (name, part) in
-        [("virtual machine", vm::setup as fn(&std::path::Path) -> Result<String>), ("sid root", sid::setup)]
-    {
-        step::timed(name, || part(&project.cache).map(|said| println!("{said}")))?;
+    for (name, part) in CACHED {
+        println!("{}", step::timed(name, || make(*part, &project.cache))?);
     }
     Ok(())
+}
+
+/// Makes a part; where that fails, once more with fresh package lists, since old ones name packages that are gone.
+fn make(part: Part, cache: &Path) -> Result<String> {
+    part(cache).or_else(|failure| {
+        if !is_root()? {
+            return Err(
+                failure.context(CannotRunHere("only root can make this: run `cargo xtask setup` as root".into()))
+            );
+        }
+        println!("{failure:#}\nonce more, with fresh package lists");
+        update()?;
+        part(cache)
+    })
 }
 
 fn is_installed(package: &str) -> bool {
@@ -47,19 +66,30 @@ fn is_installed(package: &str) -> bool {
 }
 
 fn install(packages: &[&str]) -> Result<()> {
-    if fs::metadata("/proc/self")?.uid() != 0 {
-        bail!(CannotRunHere(format!("only root can install {}: run `cargo xtask setup` as root", packages.join(", "))));
+    let names = packages.join(" ");
+    if !is_root()? {
+        bail!(CannotRunHere(format!("only root can install {names}: run `cargo xtask setup` as root")));
     }
-    if !std::path::Path::new("/usr/bin/apt-get").exists() {
-        bail!(CannotRunHere(format!("no apt-get here: install {} as your system does", packages.join(", "))));
+    if !Path::new("/usr/bin/apt-get").exists() {
+        bail!(CannotRunHere(format!("no apt-get here: install {names} as your system does")));
     }
-    let apt = |arguments: &[&str]| {
-        let mut command = Command::new("apt-get");
-        command.args(["--quiet", "--quiet"]).args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        command
-    };
-    step::timed("apt-get update", || step::command(&mut apt(&["update"])))?;
-    step::timed(&format!("apt-get install {}", packages.join(" ")), || {
-        step::command(apt(&["install", "--yes", "--no-install-recommends", "-o", "Dpkg::Use-Pty=0"]).args(packages))
+    update()?;
+    step::timed(&format!("apt-get install {names}"), || {
+        let options = ["install", "--yes", "--no-install-recommends", "-o", "Dpkg::Use-Pty=0"];
+        step::command(apt_get(&options).args(packages))
     })
+}
+
+fn update() -> Result<()> {
+    step::timed("apt-get update", || step::command(&mut apt_get(&["update"])))
+}
+
+fn apt_get(arguments: &[&str]) -> Command {
+    let mut command = Command::new("apt-get");
+    command.args(["--quiet", "--quiet"]).args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+fn is_root() -> Result<bool> {
+    Ok(fs::metadata("/proc/self")?.uid() == 0)
 }
