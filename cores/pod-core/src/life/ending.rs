@@ -53,6 +53,9 @@ const LEAST_POD_GRACE: Duration = Duration::from_secs(1);
 impl Machine {
     /// `pod_workers.go`, `calculateEffectiveGracePeriod`: the grace only ever gets shorter.
     pub(super) fn delete(&mut self, deletion: &Deletion, actions: &mut Vec<Action>) {
+        if self.last.is_some() {
+            return;
+        }
         self.deleted = true;
         let at_once = deletion.grace == Some(Duration::ZERO);
         let grace = deletion.grace.unwrap_or(self.plan.grace).max(LEAST_POD_GRACE);

@@ -222,6 +222,11 @@ impl Machine {
         Instance { container: self.plan.containers[i].name.clone(), attempt: self.containers[i].attempt }
     }
 
+    /// Whether whatever runs is to end, or no new run is wanted.
+    pub(super) fn ends(&self) -> bool {
+        self.ending.is_some() || self.deleted || self.resetting
+    }
+
     pub(super) fn container_plan(&self, i: usize) -> &ContainerPlan {
         &self.plan.containers[i]
     }
@@ -267,7 +272,7 @@ impl Machine {
     pub(super) fn started(&mut self, i: usize, id: String, began: Timestamp, actions: &mut Vec<Action>) {
         self.note(Some(i), false, "Created", "Container created".to_owned(), actions);
         self.note(Some(i), false, "Started", "Container started".to_owned(), actions);
-        let hook = self.plan.containers[i].post_start.is_some() && self.ending.is_none() && !self.resetting;
+        let hook = self.plan.containers[i].post_start.is_some() && !self.ends();
         let container = &mut self.containers[i];
         container.came_to_be(id);
         let run = Run { started_at: began, hook, started: false, probes: Probes::default(), stop: None };

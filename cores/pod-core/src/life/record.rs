@@ -99,6 +99,9 @@ impl Machine {
         for i in 0..machine.containers.len() {
             machine.meet(i, found, lost, &mut actions);
         }
+        for i in 0..machine.containers.len() {
+            machine.ask_again(i, &mut actions);
+        }
         if lost == Lost::PodOver {
             machine.end(Cause::Deleted, std::time::Duration::ZERO, &mut actions);
         }
@@ -117,9 +120,8 @@ impl Machine {
         }
         let known = found.iter().find(|found| found.instance == instance);
         match (&self.containers[i].state, known) {
-            (State::Idle(_), None) => (),
-            (State::Pulling, None) => actions.push(Action::Pull(instance)),
-            (State::Starting, None) if lost == Lost::Ended => actions.push(Action::Start(instance)),
+            (State::Idle(_) | State::Pulling, None) => (),
+            (State::Starting, None) if lost == Lost::Ended => (),
             (State::Starting | State::Running(_), None) => self.lose(i),
             (State::Running(_), Some(Found { exit: None, .. })) => self.resume(i, actions),
             (_, Some(Found { exit: None, id, started_at, .. })) => self.started(i, id.clone(), *started_at, actions),
@@ -131,6 +133,17 @@ impl Machine {
                     self.containers[i].id.clone_from(id);
                 }
             }
+        }
+    }
+
+    /// Asks again for what was asked for and did not come to be, unless everything is to end by now.
+    fn ask_again(&mut self, i: usize, actions: &mut Vec<Action>) {
+        let instance = self.instance(i);
+        match self.containers[i].state {
+            State::Pulling | State::Starting if self.ends() => self.containers[i].state = State::Idle(self.now),
+            State::Pulling => actions.push(Action::Pull(instance)),
+            State::Starting => actions.push(Action::Start(instance)),
+            State::Idle(_) | State::Running(_) => (),
         }
     }
 

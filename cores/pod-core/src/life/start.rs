@@ -48,13 +48,13 @@ impl Machine {
     }
 
     /// A `postStart` hook holds back the containers after it, since a kubelet starts them one after the other
-    /// (`kuberuntime_manager.go`, step 9 of `SyncPod`); here only the hook does, not a pull.
+    /// (`kuberuntime_manager.go`, step 9 of `SyncPod`). Those without a hook start together here.
     fn holds_back(&self, i: usize) -> bool {
         self.container_plan(i).post_start.is_some()
             && match &self.containers[i].state {
                 State::Running(run) => run.hook,
-                State::Starting => true,
-                State::Pulling | State::Idle(_) => false,
+                State::Pulling | State::Starting => true,
+                State::Idle(_) => false,
             }
     }
 

@@ -1,0 +1,50 @@
+//! Whatever the order of events, the machine keeps its promises.
+//!
+//! Random pods (init containers, sidecars, main containers, policies, rules, probes, hooks, deadlines) live through
+//! random orders of answers, failures, exits, deletions, evictions, lost answers and restarts of the runner. The
+//! promises are written where they are checked, in `common/world.rs`.
+
+mod common;
+
+use common::random_pod::{Choices, random_pod};
+use common::world::World;
+use proptest::collection::vec;
+use proptest::prelude::{any, proptest};
+use proptest::test_runner::{Config, TestCaseError};
+
+fn live(pod: &[u8], moves: &[u8]) -> Result<(), TestCaseError> {
+    let plan = random_pod(&mut Choices::new(pod));
+    let scale = if pod.len() % 2 == 0 { 1.0 } else { 0.01 };
+    let mut world = World::new(plan, scale);
+    world
+        .live(&mut Choices::new(moves))
+        .map_err(|broken| TestCaseError::fail(format!("{broken}; what happened:\n{}", world.trace())))
+}
+
+fn config() -> Config {
+    Config { cases: 25_000, failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() }
+}
+
+// Four times 25,000 orders, so that two cores share them.
+proptest! {
+    #![proptest_config(config())]
+    #[test]
+    fn promises_hold_for_short_lives(pod in vec(any::<u8>(), 0..40), moves in vec(any::<u8>(), 0..60)) {
+        live(&pod, &moves)?;
+    }
+
+    #[test]
+    fn promises_hold_for_small_pods(pod in vec(any::<u8>(), 0..12), moves in vec(any::<u8>(), 0..120)) {
+        live(&pod, &moves)?;
+    }
+
+    #[test]
+    fn promises_hold_for_large_pods(pod in vec(any::<u8>(), 40..90), moves in vec(any::<u8>(), 0..120)) {
+        live(&pod, &moves)?;
+    }
+
+    #[test]
+    fn promises_hold_for_long_lives(pod in vec(any::<u8>(), 20..60), moves in vec(any::<u8>(), 120..200)) {
+        live(&pod, &moves)?;
+    }
+}
