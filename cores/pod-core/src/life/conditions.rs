@@ -41,8 +41,7 @@ impl Condition {
 impl Machine {
     /// Remembers the time of every condition that has changed.
     pub(super) fn note_transitions(&mut self) {
-        let views = self.views();
-        for condition in self.conditions(&views) {
+        for condition in self.conditions(&self.views()) {
             match self.transitions.iter_mut().find(|known| known.kind == condition.kind) {
                 Some(known) if known.holds == condition.holds => (),
                 Some(known) => {
@@ -75,7 +74,7 @@ impl Machine {
     }
 
     fn conditions(&self, views: &[View]) -> Vec<Condition> {
-        let phase = self.decided_phase();
+        let phase = self.decided_phase(views);
         let stands = matches!(self.prepare, Prepare::Done(_)) && self.last.is_none();
         let containers_ready = self.containers_ready(views, phase, "ContainersReady");
         let mut all = Vec::with_capacity(7);

@@ -96,7 +96,7 @@ impl Machine {
         }
         let phase = match ending.cause {
             Cause::Deadline | Cause::Evicted { .. } | Cause::Rejected { .. } => Phase::Failed,
-            Cause::Finished | Cause::Deleted => match self.phase_by_containers(true) {
+            Cause::Finished | Cause::Deleted => match self.phase_by_containers(&self.views(), true) {
                 Phase::Succeeded => Phase::Succeeded,
                 Phase::Pending | Phase::Running | Phase::Failed => Phase::Failed,
             },

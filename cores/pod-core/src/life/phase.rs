@@ -1,5 +1,7 @@
 //! What the status shows of each container, and the phase that follows from it.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 
 use super::Machine;
@@ -19,17 +21,17 @@ pub(super) enum Phase {
 
 /// What the status shows of one container.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct View {
-    pub shown: Shown,
-    pub last: Option<Ended>,
+pub(super) struct View<'a> {
+    pub shown: Shown<'a>,
+    pub last: Option<&'a Ended>,
 }
 
 /// `state`.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Shown {
-    Waiting(Why),
+pub(super) enum Shown<'a> {
+    Waiting(Cow<'a, Why>),
     Running { since: Timestamp, started: bool, ready: bool },
-    Ended(Ended),
+    Ended(Cow<'a, Ended>),
 }
 
 impl Phase {
@@ -47,10 +49,21 @@ impl Phase {
     }
 }
 
+impl View<'_> {
+    /// The last run's end, unless a run lasts.
+    pub fn end(&self) -> Option<&Ended> {
+        match &self.shown {
+            Shown::Ended(ended) => Some(ended),
+            Shown::Waiting(_) => self.last,
+            Shown::Running { .. } => None,
+        }
+    }
+}
+
 impl Machine {
     /// All containers as the status shows them (`kubelet_pods.go`, `convertToAPIContainerStatuses`; when the pod is
     /// over also `status_manager.go`, `TerminatePod`).
-    pub(super) fn views(&self) -> Vec<View> {
+    pub(super) fn views(&self) -> Vec<View<'_>> {
         let mut views: Vec<View> = (0..self.containers.len()).map(|i| self.view(i)).collect();
         if self.last.is_some() {
             self.close(&mut views);
@@ -58,9 +71,9 @@ impl Machine {
         views
     }
 
-    fn view(&self, i: usize) -> View {
+    fn view(&self, i: usize) -> View<'_> {
         let container = &self.containers[i];
-        let last = || container.ended.clone().or_else(|| container.before.clone());
+        let last = || container.ended.as_ref().or(container.before.as_ref());
         if let State::Running(run) = &container.state
             && (!run.hook || self.ending.is_some() || run.stop.is_some())
         {
@@ -70,9 +83,9 @@ impl Machine {
         }
         let comes_again = !self.deleted && self.is_wanted(i);
         match (&container.why, &container.ended) {
-            (Some(why), _) if comes_again => View { shown: Shown::Waiting(why.clone()), last: last() },
-            (_, Some(ended)) => View { shown: Shown::Ended(ended.clone()), last: container.before.clone() },
-            _ => View { shown: Shown::Waiting(self.first_wait()), last: container.before.clone() },
+            (Some(why), _) if comes_again => View { shown: Shown::Waiting(Cow::Borrowed(why)), last: last() },
+            (_, Some(ended)) => View { shown: Shown::Ended(Cow::Borrowed(ended)), last: container.before.as_ref() },
+            _ => View { shown: Shown::Waiting(Cow::Owned(self.first_wait())), last: container.before.as_ref() },
         }
     }
 
@@ -86,7 +99,7 @@ impl Machine {
             let closes = if i < inits { i < reached } else { self.was_initialized || inits == 0 };
             if closes && !matches!(view.shown, Shown::Ended(_)) {
                 let message = "The container could not be located when the pod was terminated";
-                view.shown = Shown::Ended(Ended::unknown(STATUS_UNKNOWN, message));
+                view.shown = Shown::Ended(Cow::Owned(Ended::unknown(STATUS_UNKNOWN, message)));
             }
         }
     }
@@ -98,8 +111,8 @@ impl Machine {
     }
 
     /// The phase that others see: final only when nothing runs any more (`status_manager.go`, `mergePodStatus`).
-    pub(super) fn phase(&self) -> Phase {
-        match (self.last, self.phase_by_containers(false)) {
+    pub(super) fn phase(&self, views: &[View]) -> Phase {
+        match (self.last, self.phase_by_containers(views, false)) {
             (Some(last), _) => last,
             (None, Phase::Succeeded | Phase::Failed) if self.was_initialized => Phase::Running,
             (None, Phase::Succeeded | Phase::Failed) => Phase::Pending,
@@ -108,24 +121,23 @@ impl Machine {
     }
 
     /// The phase that conditions are made of: final as soon as it is decided (`kubelet_pods.go`, `generateAPIPodStatus`).
-    pub(super) fn decided_phase(&self) -> Phase {
+    pub(super) fn decided_phase(&self, views: &[View]) -> Phase {
         let cause = self.ending.as_ref().map(|ending| &ending.cause);
         match (self.last, cause) {
             (Some(last), _) => last,
             (None, Some(Cause::Deadline | Cause::Evicted { .. } | Cause::Rejected { .. })) => Phase::Failed,
-            _ => self.phase_by_containers(false),
+            _ => self.phase_by_containers(views, false),
         }
     }
 
     /// `kubelet_pods.go`, `getPhase`; `over`: no container will start any more.
-    pub(super) fn phase_by_containers(&self, over: bool) -> Phase {
+    pub(super) fn phase_by_containers(&self, views: &[View], over: bool) -> Phase {
         let mut count = Count::default();
-        for i in 0..self.containers.len() {
-            let view = self.view(i);
+        for (i, view) in views.iter().enumerate() {
             match self.container_plan(i).role {
-                Role::Init => self.count_init(i, &view, &mut count),
-                Role::Sidecar => count_sidecar(&view, &mut count),
-                Role::Main => self.count_main(i, &view, &mut count),
+                Role::Init => self.count_init(i, view, &mut count),
+                Role::Sidecar => count_sidecar(view, &mut count),
+                Role::Main => self.count_main(i, view, &mut count),
             }
         }
         let mains_began = (0..self.containers.len()).any(|i| {
@@ -154,7 +166,7 @@ impl Machine {
     }
 
     fn count_init(&self, i: usize, view: &View, count: &mut Count) {
-        let ((Shown::Ended(ended), _) | (Shown::Waiting(_), Some(ended))) = (&view.shown, &view.last) else {
+        let Some(ended) = view.end() else {
             count.pending_init += 1;
             return;
         };
@@ -164,15 +176,12 @@ impl Machine {
     }
 
     fn count_main(&self, i: usize, view: &View, count: &mut Count) {
-        let ended = match (&view.shown, &view.last) {
-            (Shown::Running { .. }, _) => return count.running += 1,
-            (Shown::Waiting(_), None) => return count.waiting += 1,
-            (Shown::Ended(ended), _) => {
-                count.succeeded += u32::from(ended.code == 0);
-                ended
-            }
-            (Shown::Waiting(_), Some(ended)) => ended,
+        let Some(ended) = view.end() else {
+            let running = matches!(view.shown, Shown::Running { .. });
+            *(if running { &mut count.running } else { &mut count.waiting }) += 1;
+            return;
         };
+        count.succeeded += u32::from(ended.code == 0 && matches!(view.shown, Shown::Ended(_)));
         count.stopped += 1;
         count.stopped_for_good += u32::from(!self.runs_again(i, ended));
     }

@@ -1,6 +1,8 @@
 //! The `v1.PodStatus` that a kubelet of Kubernetes 1.36 would write (`pkg/kubelet/kubelet_pods.go`,
 //! `generateAPIPodStatus`, `convertToAPIContainerStatuses`; `status/status_manager.go`, `normalizeStatus`).
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container as Spec, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
@@ -9,7 +11,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Machine;
-use super::container::{Ended, Why};
+use super::container::Ended;
 use super::ending::Cause;
 use super::machine::Prepare;
 use super::phase::{Shown, View};
@@ -50,7 +52,7 @@ impl Machine {
             statuses.sort_by(|a, b| a.name.cmp(&b.name));
         }
         PodStatus {
-            phase: Some(self.phase().name().to_owned()),
+            phase: Some(self.phase(&views).name().to_owned()),
             reason,
             message,
             conditions: Some(self.pod_conditions(&views)),
@@ -71,16 +73,13 @@ impl Machine {
     pub fn last_exits(&self) -> Vec<LastExit> {
         let all = self.plan.containers.iter().zip(self.views());
         let exits = all.filter_map(|(plan, view)| {
-            let ended = match view.shown {
-                Shown::Ended(ended) => ended,
-                Shown::Waiting(_) | Shown::Running { .. } => view.last?,
-            };
+            let ended = view.end().or(view.last)?;
             Some(LastExit {
                 container: plan.name.clone(),
                 role: plan.role,
                 code: ended.code,
-                reason: ended.reason,
-                message: ended.message,
+                reason: ended.reason.clone(),
+                message: ended.message.clone(),
             })
         });
         exits.collect()
@@ -125,7 +124,7 @@ impl Machine {
             started: Some(started),
             restart_count: i32::try_from(container.restarts).unwrap_or(i32::MAX),
             state: Some(self.state(&view.shown)),
-            last_state: view.last.as_ref().map(|ended| self.state(&Shown::Ended(ended.clone()))),
+            last_state: view.last.map(|ended| self.state(&Shown::Ended(Cow::Borrowed(ended)))),
             resources: spec.filter(|_| known).map(|spec| spec.resources.clone().unwrap_or_default()),
             allocated_resources: spec
                 .filter(|_| known)
@@ -137,8 +136,8 @@ impl Machine {
 
     fn state(&self, shown: &Shown) -> ContainerState {
         match shown {
-            Shown::Waiting(Why { reason, message }) => ContainerState {
-                waiting: Some(ContainerStateWaiting { reason: Some(reason.clone()), message: some(message) }),
+            Shown::Waiting(why) => ContainerState {
+                waiting: Some(ContainerStateWaiting { reason: some(&why.reason), message: some(&why.message) }),
                 ..ContainerState::default()
             },
             Shown::Running { since, .. } => ContainerState {

@@ -37,7 +37,7 @@ pub struct World {
     /// By when everything has ended, once a deletion was asked for.
     ends_by: Option<Timestamp>,
     deleted: bool,
-    trace: Vec<String>,
+    trace: Vec<Line>,
 }
 
 #[derive(Clone, Debug)]
@@ -45,6 +45,15 @@ struct Process {
     began: Timestamp,
     kill_at: Option<Timestamp>,
     told: bool,
+}
+
+/// What happened, kept as it is: only a failing case prints it.
+enum Line {
+    At(Timestamp, Event),
+    Asked(Action),
+    Lost(Action),
+    Restart,
+    Meets(Instance, &'static str),
 }
 
 pub type Verdict = Result<(), String>;
@@ -74,7 +83,15 @@ impl World {
 
     /// What happened so far, for a failing case.
     pub fn trace(&self) -> String {
-        self.trace.join("\n")
+        let line = |line: &Line| match line {
+            Line::At(at, event) => format!("{at} {event:?}\n"),
+            Line::Asked(Action::Note(_)) => String::new(),
+            Line::Asked(action) => format!("    -> {action:?}\n"),
+            Line::Lost(action) => format!("no answer to {action:?}\n"),
+            Line::Restart => "restart\n".to_owned(),
+            Line::Meets(instance, how) => format!("    {instance:?} {how}\n"),
+        };
+        self.trace.iter().map(line).collect()
     }
 
     /// Lives through all choices, then calmly to the end, which must come.
@@ -179,7 +196,7 @@ impl World {
         let hangs = |action: &Action| matches!(action, Action::Probe { .. } | Action::Hook { .. });
         if let Some(at) = self.open.iter().position(|(action, _)| hangs(action)) {
             let (action, _) = self.open.remove(at);
-            self.trace.push(format!("lost: {action:?}"));
+            self.trace.push(Line::Lost(action));
             return Ok(());
         }
         self.wait(choices)
@@ -263,7 +280,7 @@ impl World {
         let record = self.machine.record();
         let over = choices.one_in(8);
         let mut found = Vec::new();
-        self.trace.push("restart".to_owned());
+        self.trace.push(Line::Restart);
         let mut unanswered = BTreeSet::new();
         for (action, _) in std::mem::take(&mut self.open) {
             // A start that was not answered may have been carried out, or not.
@@ -291,9 +308,10 @@ impl World {
                 } else {
                     self.gone(&instance, 137);
                 }
-                self.trace.push(format!("  {instance:?} is lost"));
+                self.trace.push(Line::Meets(instance, "is lost"));
             } else {
-                self.trace.push(format!("  {instance:?} is found, {exit:?}"));
+                let how = if exit.is_some() { "is found ended" } else { "is found" };
+                self.trace.push(Line::Meets(instance.clone(), how));
                 if let Some((exit, _)) = &exit {
                     self.gone(&instance, exit.code);
                 } else {
@@ -336,7 +354,7 @@ impl World {
     }
 
     fn happens(&mut self, event: Event) -> Verdict {
-        self.trace.push(format!("{} {event:?}", self.now));
+        self.trace.push(Line::At(self.now, event.clone()));
         let actions = self.machine.step(self.now, event);
         self.carry_out(actions)?;
         self.check()
@@ -351,9 +369,7 @@ impl World {
             self.passed.extend(started.collect::<Vec<_>>());
         }
         for action in actions {
-            if !matches!(action, Action::Note(_)) {
-                self.trace.push(format!("    -> {action:?}"));
-            }
+            self.trace.push(Line::Asked(action.clone()));
             self.accept(&action)?;
             let by = match &action {
                 Action::Start(_) => Some(self.now + START_LIMIT),
