@@ -12,12 +12,13 @@ use proptest::collection::vec;
 use proptest::prelude::{any, proptest};
 use proptest::test_runner::{Config, TestCaseError};
 
-fn live(pod: &[u8], moves: &[u8]) -> Result<(), TestCaseError> {
-    let plan = random_pod(&mut Choices::new(pod));
-    let scale = if pod.len() % 2 == 0 { 1.0 } else { 0.01 };
+fn live(pod: &[u64], moves: &[u64]) -> Result<(), TestCaseError> {
+    let bytes = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();
+    let (plan, moves) = (random_pod(&mut Choices::new(&bytes(pod))), bytes(moves));
+    let scale = if pod.len().is_multiple_of(2) { 1.0 } else { 0.01 };
     let mut world = World::new(plan, scale);
     world
-        .live(&mut Choices::new(moves))
+        .live(&mut Choices::new(&moves))
         .map_err(|broken| TestCaseError::fail(format!("{broken}; what happened:\n{}", world.trace())))
 }
 
@@ -29,22 +30,22 @@ fn config() -> Config {
 proptest! {
     #![proptest_config(config())]
     #[test]
-    fn promises_hold_for_short_lives(pod in vec(any::<u8>(), 0..40), moves in vec(any::<u8>(), 0..60)) {
+    fn promises_hold_for_short_lives(pod in vec(any::<u64>(), 0..6), moves in vec(any::<u64>(), 0..8)) {
         live(&pod, &moves)?;
     }
 
     #[test]
-    fn promises_hold_for_small_pods(pod in vec(any::<u8>(), 0..12), moves in vec(any::<u8>(), 0..120)) {
+    fn promises_hold_for_small_pods(pod in vec(any::<u64>(), 0..3), moves in vec(any::<u64>(), 0..16)) {
         live(&pod, &moves)?;
     }
 
     #[test]
-    fn promises_hold_for_large_pods(pod in vec(any::<u8>(), 40..90), moves in vec(any::<u8>(), 0..120)) {
+    fn promises_hold_for_large_pods(pod in vec(any::<u64>(), 6..12), moves in vec(any::<u64>(), 0..16)) {
         live(&pod, &moves)?;
     }
 
     #[test]
-    fn promises_hold_for_long_lives(pod in vec(any::<u8>(), 20..60), moves in vec(any::<u8>(), 120..200)) {
+    fn promises_hold_for_long_lives(pod in vec(any::<u64>(), 2..8), moves in vec(any::<u64>(), 16..25)) {
         live(&pod, &moves)?;
     }
 }

@@ -116,12 +116,11 @@ impl World {
     fn choose(&mut self, choices: &mut Choices) -> Verdict {
         match choices.below(24) {
             0..=11 => self.answer(choices),
-            12..=16 => self.wait(choices),
-            17..=20 => self.exit(choices),
-            21 => self.restart(choices),
-            22 if choices.one_in(3) => self.delete(Some(choices.seconds(20))),
-            22 if choices.one_in(4) => self.evict(),
-            23 if choices.one_in(3) => self.drop_answer(choices),
+            12..=15 => self.exit(choices),
+            16 => self.restart(choices),
+            17 if choices.one_in(3) => self.delete(Some(choices.seconds(20))),
+            17 if choices.one_in(4) => self.evict(),
+            18 if choices.one_in(3) => self.drop_answer(choices),
             _ => self.wait(choices),
         }
     }
@@ -333,8 +332,7 @@ impl World {
             .map_err(|error| error.to_string())?;
         ensure(machine.record() == again.record(), "a record read twice gives two machines")?;
         self.machine = machine;
-        self.carry_out(actions)?;
-        self.check()
+        self.carry_out(actions)
     }
 
     fn gone(&mut self, instance: &Instance, code: i32) {
@@ -356,12 +354,16 @@ impl World {
     fn happens(&mut self, event: Event) -> Verdict {
         self.trace.push(Line::At(self.now, event.clone()));
         let actions = self.machine.step(self.now, event);
-        self.carry_out(actions)?;
-        self.check()
+        self.carry_out(actions)
     }
 
     fn carry_out(&mut self, actions: Vec<Action>) -> Verdict {
         let status = self.machine.status();
+        self.carry_out_with(actions, &status)?;
+        self.check(status)
+    }
+
+    fn carry_out_with(&mut self, actions: Vec<Action>, status: &PodStatus) -> Verdict {
         let restarts = |it: &PodCondition| it.type_ == "AllContainersRestarting" && it.status == "True";
         if !status.conditions.iter().flatten().any(restarts) {
             let started = status.init_container_statuses.iter().flatten().filter(|it| it.started == Some(true));
@@ -443,12 +445,11 @@ impl World {
     }
 
     /// What holds after every step.
-    fn check(&mut self) -> Verdict {
+    fn check(&mut self, status: PodStatus) -> Verdict {
         if let Some(by) = self.ends_by {
             ensure(self.now <= by || self.alive.is_empty(), "something runs after the grace")?;
         }
         ensure(self.machine.wake().is_none_or(|wake| wake > self.now), "the machine wants to be called at once")?;
-        let status = self.machine.status();
         let all = || status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
         for it in all() {
             self.check_container(it)?;
