@@ -96,8 +96,15 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("unexpected end of stream", "the quotes that open here are never closed", "close them"),
     (
         "in quoted scalar",
-        "the quotes that open here are not closed before the next key",
-        "close them, or indent the lines in them",
+        "the quotes that open here are not closed, or hold a line that is indented less than their key",
+        "close them, or indent that line",
+    ),
+    ("cannot start with '-'", "a `-` stands alone in a list or map in brackets", "quote it: \"-\""),
+    ("comments must be", "no space stands before the `#`", "put one there, or quote the text"),
+    (
+        "invalid indentation",
+        "this belongs into the brackets above, but is indented less than their key",
+        "indent it further",
     ),
     ("unexpected character", "no value can begin with this character", "quote the value"),
     (
