@@ -9,6 +9,7 @@
 //! hands to a pod.
 
 pub mod claim;
+pub mod env;
 pub mod life;
 pub mod plan;
 pub mod quantity;

@@ -218,7 +218,7 @@ mod tests {
     use super::*;
     use crate::plan::{Handler, QosClass};
 
-    fn plan(spec: serde_json::Value) -> PodPlan {
+    fn plan(spec: &serde_json::Value) -> PodPlan {
         let pod = serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).unwrap();
         PodPlan::new(pod, "uid-1").unwrap()
     }
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_api_server() {
         let plan = plan(
-            json!({"containers": [{"name": "c", "image": "busybox", "livenessProbe": {"httpGet": {"port": 80}}}]}),
+            &json!({"containers": [{"name": "c", "image": "busybox", "livenessProbe": {"httpGet": {"port": 80}}}]}),
         );
         assert_eq!((plan.namespace.as_str(), plan.uid.as_str()), ("default", "uid-1"));
         assert_eq!((plan.grace, plan.restart_policy), (Duration::from_secs(30), RestartPolicy::Always));
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn init_containers_come_first_and_sidecars_are_told_apart() {
-        let plan = plan(json!({
+        let plan = plan(&json!({
             "initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}],
             "containers": [{"name": "m"}],
         }));
@@ -273,14 +273,15 @@ mod tests {
 
     #[test]
     fn a_limit_without_a_request_is_its_request() {
-        let plan = plan(json!({"containers": [{"name": "c", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}]}));
+        let plan =
+            plan(&json!({"containers": [{"name": "c", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}]}));
         assert_eq!(plan.containers[0].requests["cpu"].millis(), 1000);
         assert_eq!(plan.qos_class, QosClass::Guaranteed);
     }
 
     #[test]
     fn named_ports_are_resolved_in_probes() {
-        let plan = plan(json!({"containers": [{
+        let plan = plan(&json!({"containers": [{
             "name": "c",
             "ports": [{"name": "web", "containerPort": 8080}],
             "readinessProbe": {"tcpSocket": {"port": "web"}},

@@ -18,7 +18,7 @@ pub(super) fn pod_requests(spec: &PodSpec, containers: &[ContainerPlan]) -> Resu
     let mut most = Amounts::new();
     for container in containers {
         match container.role {
-            Role::Main => continue,
+            Role::Main => {}
             Role::Sidecar => {
                 add(&mut sidecars, &container.requests);
                 raise(&mut most, &sidecars);
@@ -68,12 +68,11 @@ fn raise(to: &mut Amounts, at_least: &Amounts) {
 
 /// The quality-of-service class (`pkg/apis/core/v1/helper/qos/qos.go`, `ComputePodQOS`).
 pub(super) fn qos_class(spec: &PodSpec) -> Result<QosClass, PlanError> {
-    let all: Vec<ResourceRequirements> = match &spec.resources {
-        Some(own) => vec![own.clone()],
-        None => {
-            let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-            containers.map(|container| container.resources.clone().unwrap_or_default()).collect()
-        }
+    let all: Vec<ResourceRequirements> = if let Some(own) = &spec.resources {
+        vec![own.clone()]
+    } else {
+        let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+        containers.map(|container| container.resources.clone().unwrap_or_default()).collect()
     };
     let (mut requests, mut limits, mut guaranteed) = (Amounts::new(), Amounts::new(), true);
     for resources in &all {
