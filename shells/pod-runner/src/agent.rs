@@ -19,6 +19,7 @@
 //!
 //! What it does not do: no threads, no runtime, no allocation while it waits, and no decision; the task says everything.
 
+mod cover;
 mod descendants;
 mod identity;
 mod pod;

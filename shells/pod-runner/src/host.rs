@@ -12,6 +12,8 @@
 //! What it does not do: it keeps nothing over a restart, because there is nothing to keep.
 
 mod driver;
+mod mounts;
+mod name_files;
 mod spec;
 mod stdio;
 mod sys;
@@ -79,6 +81,18 @@ struct Container {
     process: ProcessTask,
 }
 
+impl Pod {
+    /// The launcher's own files.
+    fn files(&self) -> PathBuf {
+        files(&self.directory)
+    }
+
+    /// An empty directory in which a container's new root can be put together.
+    fn staging(&self) -> PathBuf {
+        staging(&self.directory)
+    }
+}
+
 impl HostLauncher {
     /// A launcher whose agents are this executable; its `main` must begin with [`crate::agent::dispatch`].
     pub fn new() -> io::Result<Self> {
@@ -118,11 +132,14 @@ impl HostLauncher {
             return Ok(Namespaces::default());
         }
         let volumes = memory_directories(request)?;
+        let staging = staging(&request.directory);
+        make_directory(&staging)?;
         let task = PodTask {
             user_namespace: self.abilities.user_namespace,
             ipc_namespace: self.abilities.ipc_namespace,
             memory_volumes: volumes,
-            placeholders: Vec::new(),
+            staging: staging.display().to_string(),
+            placeholders: placeholders(&request.plan),
         };
         let launched = self.driver.launch(Task::Pod(task), Vec::new(), None).await.map_err(machine)?;
         let mut namespaces = self.sort_descriptors(launched, &request.memory_volumes);
@@ -155,13 +172,15 @@ impl HostLauncher {
         if let Some(pod) = self.pods().get(&request.plan.uid) {
             return Ok(pod.prepared.clone());
         }
+        let addresses = addresses(request.pod_ip);
+        write_name_files(&request, &addresses)?;
         let namespaces = self.make_namespaces(&request).await?;
         let memory_volumes: BTreeMap<_, _> = namespaces
             .memory_volumes
             .iter()
             .map(|(name, root)| (name.clone(), PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd()))))
             .collect();
-        let prepared = PreparedPod { addresses: addresses(request.pod_ip), memory_volumes };
+        let prepared = PreparedPod { addresses, memory_volumes };
         let PodRequest { plan, directory, hostname, .. } = request;
         let pod = Pod { directory, hostname, prepared: prepared.clone(), namespaces };
         self.pods().insert(plan.uid.clone(), Arc::new(pod));
@@ -281,7 +300,7 @@ impl Launcher for HostLauncher {
                 let _ = end.wait_for(Option::is_some).await;
             }
             if let Some(pod) = pod {
-                let directory = pod.directory.join("launcher");
+                let directory = pod.files();
                 drop(pod);
                 remove_directory(&directory)?;
             }
@@ -373,8 +392,7 @@ fn memory_directories(request: &PodRequest) -> Result<Vec<(String, Option<u64>)>
     let mut directories = Vec::new();
     for volume in &request.memory_volumes {
         let directory = memory_directory(&request.directory, &volume.name);
-        fs::create_dir_all(&directory)
-            .map_err(|source| LaunchError::Machine { what: format!("cannot make {}", directory.display()), source })?;
+        make_directory(&directory)?;
         directories.push((directory.display().to_string(), volume.size_limit));
     }
     Ok(directories)
@@ -382,7 +400,49 @@ fn memory_directories(request: &PodRequest) -> Result<Vec<(String, Option<u64>)>
 
 /// Where a memory volume lies in the pod's mount namespace.
 fn memory_directory(pod: &Path, volume: &str) -> PathBuf {
-    pod.join("launcher").join("memory").join(volume)
+    files(pod).join("memory").join(volume)
+}
+
+fn files(pod: &Path) -> PathBuf {
+    pod.join("launcher")
+}
+
+fn staging(pod: &Path) -> PathBuf {
+    files(pod).join("root")
+}
+
+fn make_directory(directory: &Path) -> Result<(), LaunchError> {
+    fs::create_dir_all(directory)
+        .map_err(|source| LaunchError::Machine { what: format!("cannot make {}", directory.display()), source })
+}
+
+/// Files that containers will have something bound over. Where one is missing (`/dev/termination-log` usually), its
+/// directory is covered once for the pod rather than for each container.
+fn placeholders(plan: &PodPlan) -> Vec<String> {
+    let mut paths: Vec<String> = plan.containers.iter().map(|container| container.message_path.clone()).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    // Elsewhere a mount of the container may lie over it.
+    paths.retain(|path| path.starts_with("/dev/"));
+    paths
+}
+
+/// Writes the pod's `/etc/hosts`, and its `/etc/resolv.conf` where it differs from the machine's.
+fn write_name_files(request: &PodRequest, addresses: &PodAddresses) -> Result<(), LaunchError> {
+    let directory = files(&request.directory);
+    make_directory(&directory)?;
+    let Some(spec) = &request.plan.pod.spec else { return Ok(()) };
+    // A machine without these files has nothing to add to them.
+    let machine = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let hosts = name_files::hosts(spec, &request.hostname, &addresses.pod, &machine("/etc/hosts"));
+    let mut texts = vec![("hosts", hosts)];
+    texts.extend(name_files::resolv_conf(spec, &machine("/etc/resolv.conf")).map(|text| ("resolv.conf", text)));
+    for (name, text) in texts {
+        let path = directory.join(name);
+        fs::write(&path, text)
+            .map_err(|source| LaunchError::Machine { what: format!("cannot write {}", path.display()), source })?;
+    }
+    Ok(())
 }
 
 fn remove_directory(directory: &Path) -> Result<(), LaunchError> {

@@ -11,6 +11,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::{getgid, getuid};
 use rustix::thread::UnshareFlags;
 
+use super::cover::Covers;
 use super::identity::write_maps;
 use super::process::unshare;
 use super::wire::{Channel, Failure, PodTask, Report};
@@ -27,6 +28,11 @@ pub fn make(task: &PodTask, channel: &Channel) -> Result<(), Failure> {
     if task.ipc_namespace && Path::new("/dev/shm").is_dir() {
         tmpfs("/dev/shm", "mode=1777").map_err(|error| Failure::prepare("cannot mount the pod's /dev/shm", error))?;
     }
+    let mut covers = Covers::new(&task.staging);
+    for file in &task.placeholders {
+        covers.ensure(Path::new(file), false)?;
+    }
+    covers.seal()?;
     let mut descriptors = Vec::new();
     for (name, wanted) in [("user", task.user_namespace), ("mnt", true), ("ipc", task.ipc_namespace)] {
         if wanted {

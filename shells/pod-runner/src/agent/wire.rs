@@ -50,6 +50,8 @@ pub struct PodTask {
     /// Memory volumes: where each is mounted, and its limit in bytes. The descriptors of their roots are handed back in
     /// this order, after those of the namespaces.
     pub memory_volumes: Vec<(String, Option<u64>)>,
+    /// An empty directory of the pod, where a new root can be put together.
+    pub staging: String,
     /// Files that containers will bind something over; where one is missing its directory is covered once for the pod.
     pub placeholders: Vec<String>,
 }
@@ -96,6 +98,8 @@ pub struct ContainerTask {
 pub struct View {
     /// What is mounted, parents first.
     pub mounts: Vec<MountTask>,
+    /// An empty directory of the pod, where a new root can be put together.
+    pub staging: String,
     /// `readOnlyRootFilesystem`.
     pub read_only_root: bool,
     /// Mount a `/proc` of the process namespace.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use outrigger_pod_core::life::StartProblem;
 
-use super::Pod;
+use super::{Pod, mounts};
 use crate::agent::DEFAULT_PATH;
-use crate::agent::wire::{Abilities, ContainerTask, Identity, Join, MAX_DESCRIPTORS, ProcessTask, Slot, View};
+use crate::agent::wire::{Abilities, ContainerTask, Identity, Join, MAX_DESCRIPTORS, ProcessTask, Slot};
 use crate::launcher::{StartError, StartRequest};
 
 /// The task of a container's agent, with the descriptors that go with it.
@@ -33,11 +33,7 @@ pub fn container(
         )));
     }
     let process_namespace = abilities.process_namespace && namespaces.process.is_none();
-    let view = abilities.mount_namespace.then(|| View {
-        mounts: Vec::new(),
-        read_only_root: false,
-        fresh_proc: abilities.fresh_proc && abilities.process_namespace,
-    });
+    let view = if abilities.mount_namespace { Some(mounts::view(pod, request, abilities.fresh_proc)?) } else { None };
     let task = ContainerTask {
         join,
         process_namespace,

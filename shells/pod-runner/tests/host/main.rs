@@ -4,4 +4,6 @@
 
 mod bench;
 mod life;
+mod ordinary_user;
 mod streams;
+mod view;

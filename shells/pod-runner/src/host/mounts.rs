@@ -1,0 +1,77 @@
+//! What is mounted in a container, as a list for its init: volumes, what claims bring, and the files of the pod.
+
+use std::path::Path;
+
+use super::spec::refused;
+use super::{Pod, memory_directory};
+use crate::agent::wire::{MountTask, View};
+use crate::launcher::{Mount, MountSource, StartError, StartRequest};
+
+/// The container's view of the file system.
+pub fn view(pod: &Pod, request: &StartRequest, fresh_proc: bool) -> Result<View, StartError> {
+    let mut mounts = Vec::new();
+    for mount in &request.mounts {
+        mounts.push(volume(pod, mount)?);
+    }
+    for mount in &request.claim.mounts {
+        let what = format!("{} of a claim", mount.host_path.display());
+        mounts.push(plain(&what, &mount.host_path, &mount.container_path, mount.read_only)?);
+    }
+    for device in &request.claim.devices {
+        let what = format!("device {}", device.host_path.display());
+        mounts.push(plain(&what, &device.host_path, &device.container_path, false)?);
+    }
+    let is_mounted =
+        |target: &Path, mounts: &[MountTask]| mounts.iter().any(|mount| Path::new(&mount.target) == target);
+    for (name, target) in [("hosts", "/etc/hosts"), ("resolv.conf", "/etc/resolv.conf")] {
+        let source = pod.files().join(name);
+        if source.exists() && Path::new(target).exists() && !is_mounted(Path::new(target), &mounts) {
+            mounts.push(own(&format!("the pod's {target}"), &source, Path::new(target))?);
+        }
+    }
+    let container = request.container();
+    if let Some(target) = container.map(|container| Path::new(&container.message_path))
+        && !is_mounted(target, &mounts)
+    {
+        mounts.push(own("the termination message", &request.message_file, target)?);
+    }
+    // Parents first, and in their given order where neither is the other's parent.
+    mounts.sort_by_key(|mount| Path::new(&mount.target).components().count());
+    Ok(View {
+        mounts,
+        staging: text(&pod.staging())?,
+        read_only_root: container.is_some_and(|container| container.security.read_only_root),
+        fresh_proc,
+    })
+}
+
+fn volume(pod: &Pod, mount: &Mount) -> Result<MountTask, StartError> {
+    let (source, is_own) = match &mount.source {
+        MountSource::Path(path) => (path.clone(), path.starts_with(&pod.directory)),
+        MountSource::Memory(name) => (memory_directory(&pod.directory, name), true),
+    };
+    Ok(MountTask {
+        what: format!("the volume for {}", mount.target.display()),
+        source: text(&source)?,
+        sub_path: mount.sub_path.as_deref().map(text).transpose()?,
+        target: text(&mount.target)?,
+        read_only: mount.read_only,
+        follow_host: mount.propagation.as_deref().is_some_and(|propagation| propagation != "None"),
+        own: is_own,
+    })
+}
+
+fn plain(what: &str, source: &Path, target: &Path, read_only: bool) -> Result<MountTask, StartError> {
+    let (source, target) = (text(source)?, text(target)?);
+    Ok(MountTask { what: what.to_owned(), source, target, read_only, ..MountTask::default() })
+}
+
+fn own(what: &str, source: &Path, target: &Path) -> Result<MountTask, StartError> {
+    Ok(MountTask { own: true, ..plain(what, source, target, false)? })
+}
+
+fn text(path: &Path) -> Result<String, StartError> {
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| refused(format!("the path {} is not UTF-8, which mounts must be here", path.display())))
+}
