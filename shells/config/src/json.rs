@@ -60,6 +60,20 @@ enum Next {
     CommaOrEnd,
 }
 
+impl Next {
+    /// What would be right here.
+    fn belongs(self, in_map: bool) -> &'static str {
+        match self {
+            Self::Value => "a value is missing here",
+            Self::ValueOrEnd => "a value or `]` belongs here",
+            Self::Key => "a key in double quotes belongs here",
+            Self::KeyOrEnd => "a key in double quotes or `}` belongs here",
+            Self::CommaOrEnd if in_map => "a `,` or `}` belongs after the value",
+            Self::CommaOrEnd => "a `,` or `]` belongs after the value",
+        }
+    }
+}
+
 impl Reader<'_, '_> {
     fn read_values(&mut self) -> Result<(), Stopped> {
         while self.peek().is_some() {
@@ -116,11 +130,7 @@ impl Reader<'_, '_> {
                     self.read_word(at)?;
                     Next::CommaOrEnd
                 }
-                (_, Next::Value) => return Err(self.no_json("a value is missing here")),
-                (_, Next::ValueOrEnd) => return Err(self.no_json("a value or `]` belongs here")),
-                (_, Next::Key) => return Err(self.no_json("a key in double quotes belongs here")),
-                (_, Next::KeyOrEnd) => return Err(self.no_json("a key in double quotes or `}` belongs here")),
-                (_, Next::CommaOrEnd) => return Err(self.no_json(comma_or(open.last()))),
+                _ => return Err(self.no_json(next.belongs(open.last() == Some(&b'}')))),
             };
             if open.is_empty() {
                 return Ok(());
@@ -223,13 +233,6 @@ impl Reader<'_, '_> {
     fn unit(&self, at: usize) -> Option<u32> {
         let digits = self.text.get(at..at + 6)?.strip_prefix("\\u")?;
         digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
-    }
-}
-
-fn comma_or(open: Option<&u8>) -> &'static str {
-    match open {
-        Some(b'}') => "a `,` or `}` belongs after the value",
-        _ => "a `,` or `]` belongs after the value",
     }
 }
 
