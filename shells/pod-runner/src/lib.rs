@@ -8,7 +8,10 @@
 
 pub mod agent;
 pub mod claims;
+pub mod control;
 pub mod directory;
+mod driven;
 pub mod handle;
 pub mod host;
 pub mod launcher;
+pub mod log;
