@@ -12,7 +12,7 @@ const MAX_REFERENCES: usize = 32;
 
 /// The JSON Schema of `T` (draft 2020-12), the same at every call.
 ///
-/// Objects with named properties allow no others, as [`crate::load`] does, and `$id` is a URN: it names the schema and
+/// Objects with named properties allow no others, as [`crate::Layers`] does, and `$id` is a URN: it names the schema and
 /// no machine.
 ///
 /// ```

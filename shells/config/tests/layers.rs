@@ -160,7 +160,7 @@ fn flags_beat_the_environment_and_the_environment_beats_the_file() {
             ("OUTRIGGER_RUN_KEEP", "2s"),
             ("OUTRIGGER_RUN_LOGS_FILES", "2"),
             ("OUTRIGGER_RUN_SERVICE_HOST", "10.0.0.1"),
-            ("HOME", "/root"),
+            ("HOME", "/home/user"),
         ]))
         .flag("logs.files", "3")
         .flag("strict", "true");
