@@ -43,7 +43,7 @@ pub fn bench(project: &Project, args: &BenchArgs) -> Result<()> {
     let program = format!("bench-{}", args.product);
     if !benches(package).contains(&program.as_str()) {
         let known = benches(package).join(", ");
-        bail!(Found(format!("no benchmark is named {program}: {known} of outrigger-e2e are")));
+        bail!(Found(format!("outrigger-e2e has no {program}, only {known}")));
     }
     let profile = if args.thin { "thin" } else { "release" };
     let executable = step::timed("build", || test::executable(project, profile))?;
