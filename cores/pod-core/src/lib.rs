@@ -10,6 +10,7 @@
 
 pub mod claim;
 pub mod env;
+pub mod files;
 pub mod life;
 pub mod plan;
 pub mod quantity;
