@@ -7,11 +7,13 @@
 //! | `edges` | which of our crates may use which, and what a core may use at all |
 //! | `bans` | every core has a `clippy.toml` that keeps the bans of the root and of cores |
 //! | `manifests` | versions, lints and the like stand in the root's `Cargo.toml` alone |
+//! | `allowances` | unsafe code stands in named modules; a lint is silenced with a reason |
 //! | `words` | no word that marks unfinished work |
 //! | `symbols` | a static executable has no name-service calls (needs a built one: `tidy symbols PATH`) |
 //!
 //! An exception stands in [`exceptions`], by name and with a reason; one that is no longer needed is a fault itself.
 
+mod allowances;
 mod bans;
 mod budgets;
 mod docs;
@@ -76,6 +78,7 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
     faults.extend(edges::check(&edges::graph(project)));
     faults.extend(bans::check(&tree));
     faults.extend(manifests::check(&tree));
+    faults.extend(allowances::check(&tree));
     faults.extend(words::check(&tree));
     let mut faults = exceptions::apply(faults, exceptions::EXCEPTIONS);
     faults.sort();
