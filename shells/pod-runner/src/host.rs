@@ -16,6 +16,7 @@ mod mounts;
 mod name_files;
 mod spec;
 mod stdio;
+mod sweep;
 mod sys;
 
 use std::collections::{BTreeMap, HashMap};
@@ -38,6 +39,9 @@ use crate::launcher::{
     PodRequest, PreparedPod, Running, Shortfall, StartError, StartRequest, Terminal, Usage,
 };
 use driver::{Driver, Launched, Link};
+
+pub use sweep::{MARK, sweep};
+
 use stdio::{AsyncFile, Screen, Stdio};
 
 /// The launcher `host`.
@@ -110,6 +114,13 @@ impl HostLauncher {
             _ => return Err(io::Error::other("the agent does not answer as one: is the executable another program?")),
         };
         Ok(Self { driver, abilities, pods: Mutex::default(), containers: Mutex::default() })
+    }
+
+    /// The launcher as on a machine that allows no namespaces: a keeper holds each container together.
+    #[must_use]
+    pub fn without_namespaces(self) -> Self {
+        let refusals = vec!["namespaces are not wanted".to_owned()];
+        Self { abilities: Abilities { refusals, ..Abilities::default() }, ..self }
     }
 
     fn pods(&self) -> MutexGuard<'_, HashMap<String, Arc<Pod>>> {

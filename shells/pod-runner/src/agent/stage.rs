@@ -37,7 +37,8 @@ fn tell(channel: &Channel, outcome: Result<Report, Failure>) {
 }
 
 /// The parent-death signal reaches this process only, and a change of user clears it, so it is set at each stage. A
-/// runner that died before it was set has closed the channel.
+/// runner that died before it was set has closed the channel. A keeper must not die so: it has descendants to kill, and
+/// hears of the runner's end by the channel alone.
 fn die_with_the_runner() {
     // The kernel knows this signal since 1998; without it the closing channel alone must do.
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
@@ -105,7 +106,10 @@ fn namespaces_of(task: &ContainerTask) -> UnshareFlags {
 fn is_second_stage(channel: &Channel, namespaces: UnshareFlags) -> bool {
     match sys::fork_sibling(namespaces) {
         Ok(Side::Child) => {
-            die_with_the_runner();
+            // The kernel has not passed the signal on.
+            if namespaces.contains(UnshareFlags::NEWPID) {
+                die_with_the_runner();
+            }
             true
         }
         Ok(Side::Parent(pid)) => {

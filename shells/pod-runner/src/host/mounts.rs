@@ -45,6 +45,26 @@ pub fn view(pod: &Pod, request: &StartRequest, fresh_proc: bool) -> Result<View,
     })
 }
 
+/// Where no mount namespace can be had, a volume can only be where it is.
+pub fn check_without_namespace(request: &StartRequest) -> Result<(), StartError> {
+    let volumes = request.mounts.iter().map(|mount| match (&mount.source, &mount.sub_path) {
+        (MountSource::Path(source), None) => (Some(source.as_path()), mount.target.as_path()),
+        _ => (None, mount.target.as_path()),
+    });
+    let mounts =
+        request.claim.mounts.iter().map(|mount| (Some(mount.host_path.as_path()), mount.container_path.as_path()));
+    let devices =
+        request.claim.devices.iter().map(|device| (Some(device.host_path.as_path()), device.container_path.as_path()));
+    match volumes.chain(mounts).chain(devices).find(|(source, target)| *source != Some(*target)) {
+        None => Ok(()),
+        Some((_, target)) => Err(refused(format!(
+            "nothing can be mounted at {}: this machine allows its users no mount namespace; run as root, allow user \
+             namespaces, or use --launcher apptainer",
+            target.display()
+        ))),
+    }
+}
+
 fn volume(pod: &Pod, mount: &Mount) -> Result<MountTask, StartError> {
     let (source, is_own) = match &mount.source {
         MountSource::Path(path) => (path.clone(), path.starts_with(&pod.directory)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use outrigger_pod_core::life::StartProblem;
 
-use super::{Pod, mounts};
+use super::{MARK, Pod, mounts};
 use crate::agent::DEFAULT_PATH;
 use crate::agent::wire::{Abilities, ContainerTask, Identity, Join, MAX_DESCRIPTORS, ProcessTask, Slot};
 use crate::launcher::{StartError, StartRequest};
@@ -33,13 +33,18 @@ pub fn container(
         )));
     }
     let process_namespace = abilities.process_namespace && namespaces.process.is_none();
-    let view = if abilities.mount_namespace { Some(mounts::view(pod, request, abilities.fresh_proc)?) } else { None };
+    let view = if abilities.mount_namespace {
+        Some(mounts::view(pod, request, abilities.fresh_proc)?)
+    } else {
+        mounts::check_without_namespace(request)?;
+        None
+    };
     let task = ContainerTask {
         join,
         process_namespace,
         hostname: abilities.uts_namespace.then(|| pod.hostname.clone()),
         view,
-        process: process(pod, request)?,
+        process: process(abilities, pod, request)?,
         held,
     };
     Ok((task, descriptors))
@@ -52,14 +57,18 @@ pub fn slot(descriptors: &mut Vec<Arc<OwnedFd>>, descriptor: Option<&Arc<OwnedFd
     Some(descriptors.len() - 1)
 }
 
-fn process(pod: &Pod, request: &StartRequest) -> Result<ProcessTask, StartError> {
+fn process(abilities: &Abilities, pod: &Pod, request: &StartRequest) -> Result<ProcessTask, StartError> {
     if request.command.is_empty() {
         return Err(refused(no_command(&request.instance.container.0)));
     }
     let terminal = request.container().is_some_and(|container| container.tty);
+    let mut env = environment(pod, request, terminal);
+    if !abilities.process_namespace {
+        env.push((MARK.to_owned(), request.plan.uid.clone()));
+    }
     Ok(ProcessTask {
         argv: request.command.iter().chain(&request.args).cloned().collect(),
-        env: environment(pod, request, terminal),
+        env,
         directory: Some(request.working_dir.clone().unwrap_or_else(|| "/".to_owned())),
         stdio: [0, 1, 2],
         terminal,

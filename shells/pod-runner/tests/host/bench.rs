@@ -1,21 +1,17 @@
 //! A workbench for tests: a launcher, a directory for pods, and plans in few words.
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use outrigger_pod_core::claim::ClaimValue;
-use outrigger_pod_core::life::{Exit, Instance};
-use outrigger_pod_core::plan::{
-    ContainerName, ContainerPlan, ContainerRestart, PodPlan, PullPolicy, QosClass, RestartPolicy, Role, SecurityPlan,
-};
+use outrigger_pod_core::life::Exit;
+use outrigger_pod_core::plan::PodPlan;
 use outrigger_pod_runner::host::HostLauncher;
-use outrigger_pod_runner::launcher::{
-    Launcher, MemoryVolume, Mount, Output, PodRequest, PreparedPod, Running, StartError, StartRequest,
-};
+use outrigger_pod_runner::launcher::{Launcher, Mount, Output, PreparedPod, Running, StartError, StartRequest};
+
+pub use crate::plans::plan;
+use crate::plans::{pod_request, start_request};
 
 /// A launcher with a directory; what a test leaves behind is removed with it.
 pub struct Bench {
@@ -43,12 +39,7 @@ impl Bench {
     pub async fn prepare(&self, plan: &Arc<PodPlan>, memory_volumes: &[&str]) -> PreparedPod {
         let directory = self.directory.path().join(&plan.uid);
         std::fs::create_dir_all(&directory).unwrap();
-        let memory_volumes = memory_volumes
-            .iter()
-            .map(|name| MemoryVolume { name: (*name).to_owned(), size_limit: Some(1 << 20) })
-            .collect();
-        let (plan, hostname) = (Arc::clone(plan), "bench".to_owned());
-        self.launcher.prepare(PodRequest { plan, directory, hostname, memory_volumes, pod_ip: None }).await.unwrap()
+        self.launcher.prepare(pod_request(plan, &directory, memory_volumes)).await.unwrap()
     }
 
     /// Starts the plan's only container with this command.
@@ -67,21 +58,7 @@ impl Bench {
     }
 
     pub fn request(&self, plan: &Arc<PodPlan>, command: &[&str], mounts: Vec<Mount>) -> StartRequest {
-        let container = plan.containers[0].name.clone();
-        let message_file = self.directory.path().join(&plan.uid).join("message");
-        std::fs::write(&message_file, "").unwrap();
-        StartRequest {
-            plan: Arc::clone(plan),
-            instance: Instance { container, attempt: 0 },
-            command: command.iter().map(|word| (*word).to_owned()).collect(),
-            args: Vec::new(),
-            env: vec![("GREETING".to_owned(), "good day".to_owned())],
-            working_dir: None,
-            mounts,
-            message_file,
-            claim: ClaimValue::default(),
-            held: Vec::new(),
-        }
+        start_request(plan, &self.directory.path().join(&plan.uid), command, mounts)
     }
 
     /// Runs a shell script in a pod of its own; answers its output and its end.
@@ -111,58 +88,4 @@ pub fn read(descriptor: OwnedFd) -> String {
     let mut bytes = Vec::new();
     let _ = std::fs::File::from(descriptor).read_to_end(&mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// A pod with one main container.
-pub fn plan() -> PodPlan {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let uid = format!("{:08x}-{:04x}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    PodPlan {
-        pod: k8s_openapi::api::core::v1::Pod::default(),
-        namespace: "default".to_owned(),
-        name: "bench".to_owned(),
-        uid,
-        generation: None,
-        containers: vec![container("main")],
-        volumes: Vec::new(),
-        restart_policy: RestartPolicy::Never,
-        grace: std::time::Duration::from_secs(30),
-        active_deadline: None,
-        share_process_namespace: false,
-        qos_class: QosClass::BestEffort,
-        fs_group: None,
-        supplemental_groups: Vec::new(),
-        requests: BTreeMap::new(),
-    }
-}
-
-pub fn container(name: &str) -> ContainerPlan {
-    ContainerPlan {
-        name: ContainerName(name.to_owned()),
-        role: Role::Main,
-        image: "bench".to_owned(),
-        pull_policy: PullPolicy::IfNotPresent,
-        command: Vec::new(),
-        args: Vec::new(),
-        working_dir: None,
-        env: Vec::new(),
-        env_from: Vec::new(),
-        mounts: Vec::new(),
-        ports: Vec::new(),
-        startup: None,
-        readiness: None,
-        liveness: None,
-        post_start: None,
-        pre_stop: None,
-        stop_signal: "SIGTERM".to_owned(),
-        restart: ContainerRestart::default(),
-        security: SecurityPlan::default(),
-        limits: BTreeMap::new(),
-        requests: BTreeMap::new(),
-        message_path: "/dev/termination-log".to_owned(),
-        message_from_logs: false,
-        stdin: false,
-        stdin_once: false,
-        tty: false,
-    }
 }

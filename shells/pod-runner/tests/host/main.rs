@@ -3,7 +3,9 @@
 //! Every test runs as the user who runs the tests; where that is root, all of them run once more as an ordinary user.
 
 mod bench;
+mod death;
 mod life;
 mod ordinary_user;
+mod plans;
 mod streams;
 mod view;
