@@ -27,6 +27,27 @@ use tracing::{debug, error};
 pub type TaskName = Cow<'static, str>;
 
 /// The long-running tasks of a process. Dropping it aborts them all.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use outrigger_runtime::{Readiness, TaskFailure, Tasks};
+/// # use tokio_util::sync::CancellationToken;
+/// async fn become_ready(readiness: Readiness, stop: CancellationToken) -> std::io::Result<()> {
+///     let listening = readiness.condition("listening");
+///     listening.met();
+///     stop.cancelled().await;
+///     Ok(())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), TaskFailure> {
+/// # let stop = CancellationToken::new();
+/// let mut tasks = Tasks::new(stop.clone());
+/// tasks.start("listen", become_ready(Readiness::new(), stop.clone()));
+/// # stop.cancel();
+/// tasks.finish(Duration::from_secs(10)).await
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Tasks {
     stop: CancellationToken,
