@@ -16,6 +16,9 @@ use crate::{parts, test};
 /// Set to `1` where a test's loops should run at full length.
 const SOAK: &str = "OUTRIGGER_SOAK";
 
+/// How many cases a property is tried with that names no number itself.
+const SOAK_CASES: &str = "100000";
+
 /// `cargo xtask bench`.
 #[derive(clap::Args, Debug)]
 pub struct BenchArgs {
@@ -60,7 +63,7 @@ pub fn soak(project: &Project, args: &SoakArgs) -> Result<()> {
         bail!(Found(format!("no product is named {}", args.product)));
     };
     let mut run = soak_command(project, package);
-    run.env(SOAK, "1").args(&args.filter);
+    run.env(SOAK, "1").env("PROPTEST_CASES", SOAK_CASES).args(&args.filter);
     step::timed(&format!("soak {}", args.product), || step::command(&mut run))
 }
 
