@@ -8,8 +8,10 @@
 //! [`files`] say what its containers see, [`life`] is the pod's life as a state machine, [`claim`] is what a provider
 //! hands to a pod.
 
+pub mod check;
 pub mod claim;
 pub mod env;
+pub mod fault;
 pub mod files;
 pub mod life;
 pub mod plan;
