@@ -5,7 +5,6 @@ use k8s_openapi::api::core::v1::PodCondition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Machine;
-use super::ending::Cause;
 use super::machine::Prepare;
 use super::phase::{Phase, Shown, View};
 use crate::plan::Role;
@@ -41,7 +40,7 @@ impl Condition {
 impl Machine {
     /// Remembers the time of every condition that has changed.
     pub(super) fn note_transitions(&mut self) {
-        for condition in self.conditions(&self.views()) {
+        for condition in self.conditions(&self.open_views()) {
             match self.transitions.iter_mut().find(|known| known.kind == condition.kind) {
                 Some(known) if known.holds == condition.holds => (),
                 Some(known) => {
@@ -57,17 +56,17 @@ impl Machine {
     }
 
     /// `status.conditions`, in the kubelet's order (`kubelet_pods.go`, `generateAPIPodStatus`).
-    pub(super) fn pod_conditions(&self, views: &[View]) -> Vec<PodCondition> {
+    pub(super) fn pod_conditions(&self) -> Vec<PodCondition> {
         let text = |text: String| Some(text).filter(|text| !text.is_empty());
         let since = |kind: &str| self.transitions.iter().find(|known| known.kind == kind).map(|known| known.since);
-        let all = self.conditions(views).into_iter().map(|condition| PodCondition {
+        let all = self.conditions(&self.open_views()).into_iter().map(|condition| PodCondition {
             type_: condition.kind.to_owned(),
             status: if condition.holds { "True" } else { "False" }.to_owned(),
             reason: text(condition.reason.to_owned()),
             message: text(condition.message),
             last_transition_time: since(condition.kind).map(|since| Time(super::status::whole_seconds(since))),
             last_probe_time: None,
-            // `DisruptionTarget` and `AllContainersRestarting` are made without it.
+            // A kubelet makes this one without it.
             observed_generation: self.plan.generation.filter(|_| condition.kind != "AllContainersRestarting"),
         });
         all.collect()
@@ -77,8 +76,7 @@ impl Machine {
         let phase = self.decided_phase(views);
         let stands = matches!(self.prepare, Prepare::Done(_)) && self.last.is_none();
         let containers_ready = self.containers_ready(views, phase, "ContainersReady");
-        let mut all = Vec::with_capacity(7);
-        all.extend(self.disruption());
+        let mut all = Vec::with_capacity(6);
         all.push(Condition::new("PodReadyToStartContainers", stands));
         all.push(self.initialized(views, phase));
         all.push(self.ready(views, phase));
@@ -89,17 +87,6 @@ impl Machine {
             all.push(self.all_restarting(phase));
         }
         all
-    }
-
-    /// `eviction/eviction_manager.go`, `evictPod`; told when the pod is over (`status_manager.go`, `mergePodStatus`).
-    fn disruption(&self) -> Option<Condition> {
-        self.last?;
-        match self.ending.as_ref().map(|ending| &ending.cause) {
-            Some(Cause::Evicted { reason, message }) if reason == "Evicted" => {
-                Some(Condition::new("DisruptionTarget", true).because("TerminationByKubelet", message.clone()))
-            }
-            _ => None,
-        }
     }
 
     /// `GeneratePodInitializedCondition`.

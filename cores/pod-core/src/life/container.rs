@@ -59,6 +59,8 @@ pub(super) enum State {
 /// A run that lasts.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Run {
+    /// The launcher's id.
+    pub id: String,
     /// When its process began.
     pub started_at: Timestamp,
     /// Its `postStart` hook has not ended: until it has, the status does not show the run
@@ -184,11 +186,11 @@ impl Container {
         self.why = Some(Why { reason: reason.to_owned(), message });
     }
 
-    /// Notes that this run came to be.
-    pub fn came_to_be(&mut self, id: String) {
+    /// From now on the status is that of this run.
+    pub fn show(&mut self) {
         self.created = true;
         self.restarts = self.attempt;
-        self.id = id;
+        self.id = self.run().map_or_else(String::new, |run| run.id.clone());
     }
 
     /// Notes the end of a run, and that the next start may be tried from `next` on.

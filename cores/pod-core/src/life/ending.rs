@@ -16,8 +16,6 @@ pub(super) struct Ending {
     pub cause: Cause,
     /// When the grace is over.
     pub deadline: Timestamp,
-    /// No grace at all.
-    pub at_once: bool,
 }
 
 /// Why a pod ends.
@@ -45,6 +43,13 @@ pub(super) enum Cause {
     },
 }
 
+impl Cause {
+    /// Whether the phase is `Failed` whatever the containers did.
+    pub fn fails_the_pod(&self) -> bool {
+        matches!(self, Self::Deadline | Self::Evicted { .. } | Self::Rejected { .. })
+    }
+}
+
 /// `eviction/eviction_manager.go`, `immediateEvictionGracePeriodSeconds`.
 const EVICTION_GRACE: Duration = Duration::from_secs(1);
 /// `pod_workers.go`, `calculateEffectiveGracePeriod`: a pod gets at least this.
@@ -59,11 +64,8 @@ impl Machine {
         self.deleted = true;
         let at_once = deletion.grace == Some(Duration::ZERO);
         let grace = deletion.grace.unwrap_or(self.plan.grace).max(LEAST_POD_GRACE);
+        self.at_once |= at_once;
         self.end(Cause::Deleted, if at_once { Duration::ZERO } else { grace }, actions);
-        if at_once && let Some(ending) = &mut self.ending {
-            ending.at_once = true;
-            self.shorten(self.now, actions);
-        }
     }
 
     /// `eviction/eviction_manager.go`, `evictPod`.
@@ -74,13 +76,17 @@ impl Machine {
         }
     }
 
-    /// Begins the end, or makes its grace shorter; the first cause stays.
+    /// Begins the end, or makes its grace shorter; of two causes the one that fails the pod stays
+    /// (`kubelet_pods.go`, `generateAPIPodStatus`, `ShouldEvict`).
     pub(super) fn end(&mut self, cause: Cause, grace: Duration, actions: &mut Vec<Action>) {
         if self.last.is_some() {
             return;
         }
         let deadline = after(self.now, grace);
-        let ending = self.ending.get_or_insert(Ending { cause, deadline, at_once: false });
+        let ending = self.ending.get_or_insert_with(|| Ending { cause: cause.clone(), deadline });
+        if !ending.cause.fails_the_pod() {
+            ending.cause = cause;
+        }
         ending.deadline = ending.deadline.min(deadline);
         let deadline = ending.deadline;
         self.resetting = false;
@@ -94,14 +100,9 @@ impl Machine {
         if self.containers.iter().any(Container::may_run) {
             return;
         }
-        let phase = match ending.cause {
-            Cause::Deadline | Cause::Evicted { .. } | Cause::Rejected { .. } => Phase::Failed,
-            Cause::Finished | Cause::Deleted => match self.phase_by_containers(&self.views(), true) {
-                Phase::Succeeded => Phase::Succeeded,
-                Phase::Pending | Phase::Running | Phase::Failed => Phase::Failed,
-            },
-        };
-        self.last = Some(phase);
+        let phase = self.phase_by_containers(&self.open_views(), true);
+        let good = phase == Phase::Succeeded && !ending.cause.fails_the_pod();
+        self.last = Some(if good { Phase::Succeeded } else { Phase::Failed });
         actions.push(Action::Remove);
     }
 }

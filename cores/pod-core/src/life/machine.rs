@@ -47,6 +47,8 @@ pub struct Machine {
     pub(super) ending: Option<Ending>,
     /// Somebody wants the pod gone: nothing restarts, whatever policy says.
     pub(super) deleted: bool,
+    /// It is to be gone without any grace.
+    pub(super) at_once: bool,
     /// Set once; the status does not change any more.
     pub(super) last: Option<Phase>,
     pub(super) removed: bool,
@@ -80,6 +82,7 @@ impl Machine {
             resetting: false,
             ending: None,
             deleted: false,
+            at_once: false,
             last: None,
             removed: false,
             transitions: Vec::new(),
@@ -107,7 +110,7 @@ impl Machine {
             _ => None,
         };
         let open = self.open();
-        let deadline = self.deadline().filter(|_| self.ending.is_none());
+        let deadline = self.deadline();
         let containers = (0..self.containers.len()).filter_map(|i| self.container_wake(i, open));
         [prepare, deadline].into_iter().flatten().chain(containers).min()
     }
@@ -273,10 +276,8 @@ impl Machine {
         self.note(Some(i), false, "Created", "Container created".to_owned(), actions);
         self.note(Some(i), false, "Started", "Container started".to_owned(), actions);
         let hook = self.plan.containers[i].post_start.is_some() && !self.ends();
-        let container = &mut self.containers[i];
-        container.came_to_be(id);
-        let run = Run { started_at: began, hook, started: false, probes: Probes::default(), stop: None };
-        container.state = State::Running(run);
+        let run = Run { id, started_at: began, hook, started: false, probes: Probes::default(), stop: None };
+        self.containers[i].state = State::Running(run);
         if hook {
             actions.push(Action::Hook { instance: self.instance(i), hook: HookKind::PostStart, limit: None });
         } else {
@@ -294,7 +295,7 @@ impl Machine {
         let container = &mut self.containers[i];
         container.say(problem.reason(), message.clone());
         if problem == StartProblem::Exec {
-            container.came_to_be(String::new());
+            container.show();
             container.exited_at = Some(now);
             container.end(Ended::not_started(message, now, String::new()), after(now, pace.resync));
             self.restart_all_if_ruled(i);
@@ -306,9 +307,7 @@ impl Machine {
     pub(super) fn exited(&mut self, i: usize, exit: Exit, message: String) {
         let (now, pace) = (self.now, self.pace);
         let container = &mut self.containers[i];
-        if !matches!(container.state, State::Running(_)) {
-            container.came_to_be(String::new());
-        }
+        container.show();
         let (began, stop) = container.run().map_or((now, None), |run| (run.started_at, run.stop));
         let cause = stop.map(|stop| stop.cause);
         if cause != Some(StopCause::Hook) {

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 
 use super::Machine;
 use super::container::{Ended, State, Why};
-use super::ending::Cause;
 use super::restart::RESTARTING_ALL;
 use crate::plan::Role;
 
@@ -64,11 +63,16 @@ impl Machine {
     /// All containers as the status shows them (`kubelet_pods.go`, `convertToAPIContainerStatuses`; when the pod is
     /// over also `status_manager.go`, `TerminatePod`).
     pub(super) fn views(&self) -> Vec<View<'_>> {
-        let mut views: Vec<View> = (0..self.containers.len()).map(|i| self.view(i)).collect();
+        let mut views = self.open_views();
         if self.last.is_some() {
             self.close(&mut views);
         }
         views
+    }
+
+    /// All containers as phase and conditions see them.
+    pub(super) fn open_views(&self) -> Vec<View<'_>> {
+        (0..self.containers.len()).map(|i| self.view(i)).collect()
     }
 
     fn view(&self, i: usize) -> View<'_> {
@@ -78,6 +82,7 @@ impl Machine {
             && (!run.hook || self.ending.is_some() || run.stop.is_some())
         {
             let ready = run.started
+                && self.container_plan(i).role != Role::Init
                 && (self.container_plan(i).readiness.is_none() || run.probes.readiness.result == Some(true));
             return View { shown: Shown::Running { since: run.started_at, started: run.started, ready }, last: last() };
         }
@@ -104,7 +109,7 @@ impl Machine {
         }
     }
 
-    fn first_wait(&self) -> Why {
+    pub(super) fn first_wait(&self) -> Why {
         let inits = self.plan.containers.iter().any(|plan| plan.role != Role::Main);
         let reason = if inits { "PodInitializing" } else { "ContainerCreating" };
         Why { reason: reason.to_owned(), message: String::new() }
@@ -120,14 +125,13 @@ impl Machine {
         }
     }
 
-    /// The phase that conditions are made of: final as soon as it is decided (`kubelet_pods.go`, `generateAPIPodStatus`).
+    /// The phase that conditions are made of: final as soon as it is decided, and not yet final where only
+    /// `TerminatePod` makes it so (`kubelet_pods.go`, `generateAPIPodStatus`).
     pub(super) fn decided_phase(&self, views: &[View]) -> Phase {
-        let cause = self.ending.as_ref().map(|ending| &ending.cause);
-        match (self.last, cause) {
-            (Some(last), _) => last,
-            (None, Some(Cause::Deadline | Cause::Evicted { .. } | Cause::Rejected { .. })) => Phase::Failed,
-            _ => self.phase_by_containers(views, false),
+        if self.ending.as_ref().is_some_and(|ending| ending.cause.fails_the_pod()) {
+            return Phase::Failed;
         }
+        self.phase_by_containers(views, self.last.is_some())
     }
 
     /// `kubelet_pods.go`, `getPhase`; `over`: no container will start any more.

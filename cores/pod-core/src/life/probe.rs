@@ -98,6 +98,7 @@ impl Machine {
     pub(super) fn run_shown(&mut self, i: usize) {
         let started = self.container_plan(i).startup.is_none();
         self.containers[i].why = None;
+        self.containers[i].show();
         if let Some(run) = self.containers[i].run_mut() {
             run.hook = false;
             run.started = started;

@@ -151,13 +151,15 @@ impl Machine {
     fn lose(&mut self, i: usize) {
         let now = self.now;
         let message = "The container could not be located when the pod was deleted.  The container used to be Running";
+        let wait = self.first_wait();
         let container = &mut self.containers[i];
-        if !container.created || container.restarts != container.attempt {
-            container.came_to_be(String::new());
-        }
-        container.why = None;
+        container.show();
         container.exited_at = None;
         container.end(Ended::unknown(STATUS_UNKNOWN, message), now);
+        if !self.deleted {
+            container.restarts = container.attempt;
+            container.why = Some(wait);
+        }
         self.restart_all_if_ruled(i);
     }
 

@@ -1,6 +1,6 @@
 //! Who may start when: init containers in order, sidecars kept running, main containers together, delays between runs.
 
-use super::backoff::{after, elapsed};
+use super::backoff::after;
 use super::container::State;
 use super::ending::Cause;
 use super::machine::Prepare;
@@ -146,16 +146,16 @@ impl Machine {
 
     /// Ends the pod when it was active for longer than `activeDeadlineSeconds` (`active_deadline.go`).
     pub(super) fn check_deadline(&mut self, actions: &mut Vec<Action>) {
-        let Some(allowed) = self.plan.active_deadline else { return };
-        if self.ending.is_none() && elapsed(self.began, self.now) >= allowed {
+        if self.deadline().is_some_and(|deadline| deadline <= self.now) {
             self.note(None, false, "DeadlineExceeded", DEADLINE.to_owned(), actions);
             self.end(Cause::Deadline, self.plan.grace, actions);
         }
     }
 
-    /// When `activeDeadlineSeconds` are over.
+    /// When `activeDeadlineSeconds` are over, as long as that matters.
     pub(super) fn deadline(&self) -> Option<jiff::Timestamp> {
-        self.plan.active_deadline.map(|allowed| after(self.began, allowed))
+        let decided = self.ending.as_ref().is_some_and(|ending| ending.cause.fails_the_pod());
+        self.plan.active_deadline.filter(|_| !decided).map(|allowed| after(self.began, allowed))
     }
 }
 

@@ -39,6 +39,26 @@ const MESSAGE_BYTES: usize = 12 * 1024;
 impl Machine {
     /// The status now.
     pub fn status(&self) -> PodStatus {
+        match self.ending.as_ref().map(|ending| &ending.cause) {
+            Some(Cause::Rejected { reason, message }) => self.rejected_status(reason, message),
+            _ => self.full_status(),
+        }
+    }
+
+    /// `kubelet.go`, `rejectPod`: nothing is said of containers and conditions.
+    fn rejected_status(&self, reason: &str, message: &str) -> PodStatus {
+        PodStatus {
+            phase: Some(self.phase(&self.open_views()).name().to_owned()),
+            reason: some(reason),
+            message: Some(format!("Pod was rejected: {message}")),
+            observed_generation: self.plan.generation,
+            qos_class: Some(qos_name(self.plan.qos_class).to_owned()),
+            start_time: Some(Time(whole_seconds(self.began))),
+            ..PodStatus::default()
+        }
+    }
+
+    fn full_status(&self) -> PodStatus {
         let views = self.views();
         let (reason, message) = self.pod_reason();
         let (pod, host) = match &self.prepare {
@@ -55,7 +75,7 @@ impl Machine {
             phase: Some(self.phase(&views).name().to_owned()),
             reason,
             message,
-            conditions: Some(self.pod_conditions(&views)),
+            conditions: Some(self.pod_conditions()),
             container_statuses: main,
             init_container_statuses: self.container_statuses(&views, |role| role != Role::Main),
             observed_generation: self.plan.generation,
@@ -94,10 +114,8 @@ impl Machine {
     fn pod_reason(&self) -> (Option<String>, Option<String>) {
         match self.ending.as_ref().filter(|_| self.last.is_some()).map(|ending| &ending.cause) {
             Some(Cause::Deadline) => (Some("DeadlineExceeded".to_owned()), Some(DEADLINE.to_owned())),
-            Some(Cause::Evicted { reason, message } | Cause::Rejected { reason, message }) => {
-                (Some(reason.clone()), Some(message.clone()))
-            }
-            Some(Cause::Finished | Cause::Deleted) | None => (None, None),
+            Some(Cause::Evicted { reason, message }) => (Some(reason.clone()), Some(message.clone())),
+            Some(Cause::Finished | Cause::Deleted | Cause::Rejected { .. }) | None => (None, None),
         }
     }
 
@@ -114,12 +132,12 @@ impl Machine {
             Shown::Ended(ended) => (false, plan.role == Role::Init && ended.code == 0),
             Shown::Waiting(_) => (false, false),
         };
-        let known = container.created && (container.ended.is_some() || container.run().is_some());
+        let known = container.ended.is_some() || matches!(view.shown, Shown::Running { .. });
         ContainerStatus {
             name: plan.name.0.clone(),
             image: plan.image.clone(),
-            image_id: if container.created { container.image_id.clone() } else { String::new() },
-            container_id: Some(container.id.clone()).filter(|id| !id.is_empty()),
+            image_id: if known { container.image_id.clone() } else { String::new() },
+            container_id: some(&container.id),
             ready,
             started: Some(started),
             restart_count: i32::try_from(container.restarts).unwrap_or(i32::MAX),

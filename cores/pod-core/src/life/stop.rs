@@ -32,6 +32,7 @@ impl Machine {
     ) {
         let deadline = after(self.now, grace);
         let hook = self.container_plan(i).pre_stop.is_some() && !grace.is_zero();
+        self.containers[i].show();
         let Some(run) = self.containers[i].run_mut() else { return };
         run.stop = Some(Stop { cause, deadline, stage: if hook { Stage::PreStop } else { Stage::Turn } });
         self.note(Some(i), false, "Killing", message.to_owned(), actions);
@@ -100,8 +101,7 @@ impl Machine {
 
     /// When a run that is told now and whose grace ends at `deadline` is killed.
     fn least(&self, deadline: Timestamp) -> Timestamp {
-        let at_once = self.ending.as_ref().is_some_and(|ending| ending.at_once);
-        if at_once { self.now } else { deadline.max(after(self.now, LEAST_GRACE)) }
+        if self.at_once { self.now } else { deadline.max(after(self.now, LEAST_GRACE)) }
     }
 
     fn stop_for_ending(&mut self, actions: &mut Vec<Action>) {

@@ -47,6 +47,7 @@ pub(super) fn machine(plan: Arc<PodPlan>, options: Options, record: &Value, now:
         resetting: at.get("resetting").flag()?,
         ending: at.get("ending").option(ending)?,
         deleted: at.get("deleted").flag()?,
+        at_once: at.get("atOnce").flag()?,
         last: at.get("last").option(last)?,
         removed: at.get("removed").flag()?,
         transitions: at.get("transitions").list()?.iter().map(transition).collect::<Read<_>>()?,
@@ -124,7 +125,7 @@ fn ending(at: &At) -> Read<Ending> {
         "rejected" => texts().map(|(reason, message)| Cause::Rejected { reason, message })?,
         _ => return Err(at.get("cause").damaged()),
     };
-    Ok(Ending { cause, deadline: at.get("deadline").time()?, at_once: at.get("atOnce").flag()? })
+    Ok(Ending { cause, deadline: at.get("deadline").time()? })
 }
 
 fn last(at: &At) -> Read<Phase> {
@@ -191,6 +192,7 @@ fn state(at: &At) -> Read<State> {
 fn run(at: &At) -> Read<Run> {
     let probe = |key: &str| at.get(key).option(probe).map(Option::unwrap_or_default);
     Ok(Run {
+        id: at.get("id").text()?,
         started_at: at.get("startedAt").time()?,
         hook: at.get("hook").flag()?,
         started: at.get("started").flag()?,

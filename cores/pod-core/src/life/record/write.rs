@@ -28,6 +28,7 @@ pub(super) fn machine(machine: &Machine) -> Value {
         "resetting": machine.resetting,
         "ending": machine.ending.as_ref().map(ending),
         "deleted": machine.deleted,
+        "atOnce": machine.at_once,
         "last": machine.last.map(crate::life::phase::Phase::name),
         "removed": machine.removed,
         "transitions": machine.transitions.iter().map(transition).collect::<Vec<_>>(),
@@ -61,13 +62,7 @@ fn ending(ending: &Ending) -> Value {
         Cause::Evicted { reason, message } => ("evicted", Some(reason), Some(message)),
         Cause::Rejected { reason, message } => ("rejected", Some(reason), Some(message)),
     };
-    json!({
-        "cause": cause,
-        "reason": reason,
-        "message": message,
-        "deadline": time(ending.deadline),
-        "atOnce": ending.at_once,
-    })
+    json!({ "cause": cause, "reason": reason, "message": message, "deadline": time(ending.deadline) })
 }
 
 fn transition(transition: &Transition) -> Value {
@@ -124,6 +119,7 @@ fn state(state: &State) -> Value {
 
 fn run(run: &Run) -> Value {
     json!({
+        "id": run.id,
         "startedAt": time(run.started_at),
         "hook": run.hook,
         "started": run.started,
