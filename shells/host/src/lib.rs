@@ -3,5 +3,9 @@
 //! What it does not do: it decides nothing, and it starts nothing but `getent`.
 
 mod addresses;
+mod cgroups;
+pub mod names;
+pub mod users;
 
 pub use addresses::default_addresses;
+pub use cgroups::{Cgroup, CgroupError, CgroupLimits, CgroupUsage, Cgroups, Controller};

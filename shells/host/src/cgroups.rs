@@ -1,0 +1,131 @@
+//! Control groups: the few files that limit, measure and end the processes of a container.
+//!
+//! Version 2 where its controllers are usable, else version 1. Each group of ours is two deep: one for the pod, and in it
+//! one for each container. Where groups cannot be made here, [`Cgroups::create`] says why, and nothing is left behind.
+//!
+//! ```text
+//!  v2   …/PARENT OF OURS/NAME OF THE POD/NAME OF THE CONTAINER
+//!  v1   …/CONTROLLER/…/OUR OWN GROUP/NAME OF THE POD/NAME OF THE CONTAINER      for cpu, cpuacct, memory, cpuset
+//! ```
+
+mod group;
+mod place;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use group::{Cgroup, CgroupUsage};
+use place::Places;
+
+/// Where the groups of this process' children can be made.
+#[derive(Clone, Debug)]
+pub struct Cgroups {
+    places: Places,
+}
+
+/// What a container may use. Values as the kubelet computes them (`pkg/kubelet/cm/helpers_linux.go`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CgroupLimits {
+    /// CPU time in millicpu at most.
+    pub cpu: Option<u64>,
+    /// CPU time in millicpu when it is scarce, as a weight against others.
+    pub cpu_request: Option<u64>,
+    /// Memory in bytes at most.
+    pub memory: Option<u64>,
+    /// The CPUs it may run on, in the kernel's list format.
+    pub cpus: Option<String>,
+    /// The memory nodes it may use, in the kernel's list format.
+    pub memory_nodes: Option<String>,
+}
+
+/// A controller that limits something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Controller {
+    /// CPU time, limited and weighed.
+    Cpu,
+    /// CPU time, measured (version 1 only; version 2 measures always).
+    CpuAccounting,
+    /// Memory.
+    Memory,
+    /// CPUs and memory nodes.
+    CpuSet,
+}
+
+impl Controller {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Cpu, Self::CpuAccounting, Self::Memory, Self::CpuSet];
+
+    /// The kernel's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::CpuAccounting => "cpuacct",
+            Self::Memory => "memory",
+            Self::CpuSet => "cpuset",
+        }
+    }
+}
+
+/// Why a group could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// No hierarchy can be used.
+    #[error("no cgroup hierarchy can be used here: {0}")]
+    Unusable(String),
+    /// A file refused.
+    #[error("cannot use {path}")]
+    File {
+        /// Which file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Cgroups {
+    /// Looks for the hierarchies below `root` (`/`, or a tree made for a test).
+    pub fn find(root: &Path) -> Self {
+        Self { places: Places::find(root) }
+    }
+
+    /// Whether limits of this controller would be in force in groups made here. Finding that out changes nothing.
+    pub fn can(&self, controller: Controller) -> bool {
+        self.places.can(controller)
+    }
+
+    /// Why some controller cannot be used, for people.
+    pub fn refusal(&self) -> &str {
+        self.places.refusal()
+    }
+
+    /// Makes the group of a container, with its limits, inside the group of its pod. A controller that cannot be used is
+    /// left out ([`Cgroups::can`] tells).
+    pub fn create(&self, pod: &str, container: &str, limits: &CgroupLimits) -> Result<Cgroup, CgroupError> {
+        let group = self.places.make(pod, container, limits.cpus.is_some() || limits.memory_nodes.is_some())?;
+        match group.limit(limits) {
+            Ok(()) => Ok(group),
+            Err(error) => {
+                group.remove();
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends everything in the groups of a pod and removes them. No fault where there are none.
+    pub fn remove_pod(&self, pod: &str) {
+        for directory in self.places.of_pod(pod) {
+            for inner in subdirectories(&directory) {
+                group::kill_all(&inner);
+                group::remove_directory(&inner);
+            }
+            group::remove_directory(&directory);
+        }
+    }
+}
+
+fn subdirectories(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+}
