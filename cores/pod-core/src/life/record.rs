@@ -19,11 +19,12 @@ use super::phase::STATUS_UNKNOWN;
 use super::{Action, Found, HookKind, Machine};
 use crate::plan::PodPlan;
 
-mod read;
-mod write;
+mod codec;
+
+use codec::{At, Read, Recorded, object};
 
 /// The version of the record that this build writes; it reads this one.
-pub(super) const FORMAT: u64 = 1;
+const FORMAT: u32 = 1;
 
 /// What becomes of runs that should exist and that the launcher does not know any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +71,62 @@ pub enum RestoreError {
 impl Machine {
     /// Everything that [`Machine::restore`] needs besides plan and world.
     pub fn record(&self) -> Value {
-        write::machine(self)
+        object([
+            ("format", FORMAT.write()),
+            ("uid", self.plan.uid.write()),
+            ("names", self.names_in_order().write()),
+            ("now", self.now.write()),
+            ("began", self.began.write()),
+            ("prepare", self.prepare.write()),
+            ("containers", self.containers.write()),
+            ("initialized", self.initialized.write()),
+            ("was_initialized", self.was_initialized.write()),
+            ("resetting", self.resetting.write()),
+            ("ending", self.ending.write()),
+            ("deleted", self.deleted.write()),
+            ("at_once", self.at_once.write()),
+            ("last", self.last.write()),
+            ("removed", self.removed.write()),
+            ("transitions", self.transitions.write()),
+        ])
+    }
+
+    fn names_in_order(&self) -> Vec<String> {
+        self.plan.containers.iter().map(|container| container.name.0.clone()).collect()
+    }
+
+    /// The machine as it was recorded.
+    fn read(plan: Arc<PodPlan>, options: Options, record: &Value, now: Timestamp) -> Read<Self> {
+        let format = &record["format"];
+        if format.as_u64() != Some(FORMAT.into()) {
+            return Err(RestoreError::Format { found: format.to_string() });
+        }
+        let at = At::whole(record);
+        let (uid, names): (String, Vec<String>) = (at.get("uid")?, at.get("names")?);
+        let mut machine = Self::new(plan, options, now);
+        if uid != machine.plan.uid {
+            return Err(RestoreError::OtherPod { what: format!("its uid is {uid}") });
+        }
+        if names != machine.names_in_order() {
+            return Err(RestoreError::OtherPod { what: format!("its containers are {}", names.join(", ")) });
+        }
+        machine.now = now.max(at.get("now")?);
+        machine.began = at.get("began")?;
+        machine.prepare = at.get("prepare")?;
+        machine.containers = at.get("containers")?;
+        if machine.containers.len() != names.len() {
+            return Err(RestoreError::Damaged { path: "containers".to_owned() });
+        }
+        machine.initialized = at.get("initialized")?;
+        machine.was_initialized = at.get("was_initialized")?;
+        machine.resetting = at.get("resetting")?;
+        machine.ending = at.get("ending")?;
+        machine.deleted = at.get("deleted")?;
+        machine.at_once = at.get("at_once")?;
+        machine.last = at.get("last")?;
+        machine.removed = at.get("removed")?;
+        machine.transitions = at.get("transitions")?;
+        Ok(machine)
     }
 
     /// Builds the machine again from its record and from what the launcher finds, and goes on.
@@ -81,7 +137,7 @@ impl Machine {
         world: World<'_>,
         now: Timestamp,
     ) -> Result<(Self, Vec<Action>), RestoreError> {
-        let mut machine = read::machine(plan, options, record, now)?;
+        let mut machine = Self::read(plan, options, record, now)?;
         let mut actions = Vec::new();
         if machine.last.is_some() {
             if !machine.removed {
