@@ -92,7 +92,9 @@ impl Drop for Process {
 /// Cargo builds examples beside the directory of the test executable.
 fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    test.parent().and_then(|deps| deps.parent()).unwrap().join("examples/idle")
+    let example = test.parent().and_then(|deps| deps.parent()).unwrap().join("examples/idle");
+    assert!(example.exists(), "no {}: `cargo build -p outrigger-runtime --examples` makes it", example.display());
+    example
 }
 
 #[test]
