@@ -15,3 +15,4 @@ pub mod handle;
 pub mod host;
 pub mod launcher;
 pub mod log;
+pub mod probe;

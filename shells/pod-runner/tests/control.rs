@@ -1,6 +1,8 @@
 //! The control socket over the real thing: server and client, with a runner and processes played by the test.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail as its tests do")]
 
-use std::collections::BTreeMap;
+mod plans;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -13,8 +15,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use outrigger_pod_core::life::Instance;
-use outrigger_pod_core::plan::{ContainerName, ContainerPlan, ContainerRestart, PodPlan, PullPolicy, QosClass};
-use outrigger_pod_core::plan::{RestartPolicy, Role, SecurityPlan};
+use outrigger_pod_core::plan::{ContainerName, ContainerPlan};
 use outrigger_pod_runner::control::{
     AttachQuery, CallError, Client, ContainerUsage, ExecQuery, LogQuery, OpenError, RefusalCode, Session, SessionError,
     SessionEvent, Size, StopQuery, StreamChoice, bind, serve,
@@ -22,6 +23,7 @@ use outrigger_pod_runner::control::{
 use outrigger_pod_runner::directory::{ObjectName, OwnedRun, PodSpec, StateDirectory};
 use outrigger_pod_runner::handle::{AttachSession, Handle, OutputPiece, Request, RequestError, Snapshot};
 use outrigger_pod_runner::launcher::{ExecRequest, ExecSession, LogStream, Terminal, Usage};
+use plans::{container, pod};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -39,54 +41,6 @@ struct Pod {
     server: JoinHandle<()>,
     _place: tempfile::TempDir,
     socket: PathBuf,
-}
-
-fn plan() -> Arc<PodPlan> {
-    let main = ContainerPlan {
-        name: ContainerName("main".into()),
-        role: Role::Main,
-        image: String::new(),
-        pull_policy: PullPolicy::Never,
-        command: Vec::new(),
-        args: Vec::new(),
-        working_dir: None,
-        env: Vec::new(),
-        env_from: Vec::new(),
-        mounts: Vec::new(),
-        ports: Vec::new(),
-        startup: None,
-        readiness: None,
-        liveness: None,
-        post_start: None,
-        pre_stop: None,
-        stop_signal: "SIGTERM".into(),
-        restart: ContainerRestart::default(),
-        security: SecurityPlan::default(),
-        limits: BTreeMap::new(),
-        requests: BTreeMap::new(),
-        message_path: "/dev/termination-log".into(),
-        message_from_logs: false,
-        stdin: true,
-        stdin_once: false,
-        tty: false,
-    };
-    Arc::new(PodPlan {
-        pod: k8s_openapi::api::core::v1::Pod::default(),
-        namespace: "default".into(),
-        name: "web".into(),
-        uid: "u-1".into(),
-        generation: None,
-        containers: vec![main],
-        volumes: Vec::new(),
-        restart_policy: RestartPolicy::Always,
-        grace: Duration::from_secs(30),
-        active_deadline: None,
-        share_process_namespace: false,
-        qos_class: QosClass::BestEffort,
-        fs_group: None,
-        supplemental_groups: Vec::new(),
-        requests: BTreeMap::new(),
-    })
 }
 
 fn run(attempt: u32) -> Instance {
@@ -132,7 +86,7 @@ impl Pod {
         let (output, _) = broadcast::channel(16);
         let (requests, asked_of_us) = mpsc::channel(4);
         let handle = Handle {
-            plan: plan(),
+            plan: Arc::new(pod(vec![ContainerPlan { stdin: true, ..container("main") }])),
             directory: owned.directory().clone(),
             status: statuses,
             notes: broadcast::channel(1).0,

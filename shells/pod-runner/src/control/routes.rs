@@ -83,7 +83,7 @@ impl Body for Answer {
 /// The answer to a peer that is another user.
 pub(super) fn forbidden() -> Reply {
     let message = "this socket may only be used by the user who runs the pod, and by root".to_owned();
-    refused(Refusal { code: RefusalCode::Forbidden, message })
+    refused(&Refusal { code: RefusalCode::Forbidden, message })
 }
 
 /// Answers a request.
@@ -92,7 +92,7 @@ pub(super) async fn reply(request: Request<Incoming>, shared: &Shared) -> Reply 
         let message = format!("the pod's runner could not do this within {} s", ANSWER_LIMIT.as_secs());
         Err(Refusal { code: RefusalCode::Timeout, message })
     });
-    answer.unwrap_or_else(refused)
+    answer.unwrap_or_else(|refusal| refused(&refusal))
 }
 
 async fn route(request: Request<Incoming>, shared: &Shared) -> Result<Reply, Refusal> {
@@ -265,7 +265,7 @@ fn json(value: &impl Serialize) -> Reply {
     whole(StatusCode::OK, to_json(value))
 }
 
-fn refused(refusal: Refusal) -> Reply {
+fn refused(refusal: &Refusal) -> Reply {
     let status = match refusal.code {
         RefusalCode::BadRequest => StatusCode::BAD_REQUEST,
         RefusalCode::Forbidden => StatusCode::FORBIDDEN,
@@ -276,7 +276,7 @@ fn refused(refusal: Refusal) -> Reply {
         RefusalCode::Timeout => StatusCode::GATEWAY_TIMEOUT,
         RefusalCode::Failed | RefusalCode::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    whole(status, to_json(&refusal))
+    whole(status, to_json(refusal))
 }
 
 fn whole(status: StatusCode, text: Vec<u8>) -> Reply {
@@ -318,8 +318,9 @@ impl From<RequestError> for Refusal {
     fn from(error: RequestError) -> Self {
         let code = match &error {
             RequestError::NoSuchContainer(_) => RefusalCode::NotFound,
-            RequestError::NotRunning(_) | RequestError::NoStdin(_) => RefusalCode::NotRunning,
-            RequestError::Launch(LaunchError::Gone(_)) => RefusalCode::NotRunning,
+            RequestError::NotRunning(_) | RequestError::NoStdin(_) | RequestError::Launch(LaunchError::Gone(_)) => {
+                RefusalCode::NotRunning
+            }
             RequestError::Launch(LaunchError::Unsupported { .. }) => RefusalCode::Unsupported,
             RequestError::Launch(LaunchError::Machine { .. }) => RefusalCode::Failed,
         };

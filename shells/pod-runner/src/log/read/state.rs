@@ -63,7 +63,7 @@ impl State {
     /// What is left of lines whose end never came: a torn record, and pieces without their last one.
     pub(super) fn rest(&mut self) -> Vec<Line> {
         let mut lines = Vec::new();
-        if let Some(torn) = open_ended(std::mem::take(&mut self.torn)) {
+        if let Some(torn) = open_ended(&std::mem::take(&mut self.torn)) {
             self.joiner.feed(torn.into(), &mut lines);
         }
         self.joiner.rest(&mut lines);
@@ -83,7 +83,7 @@ impl State {
             }
             count += lines.drain(..).filter(|line| line.ends).count() as u64;
         };
-        if let Some(torn) = open_ended(torn) {
+        if let Some(torn) = open_ended(&torn) {
             counter.feed(torn.into(), &mut lines);
         }
         counter.rest(&mut lines);
@@ -130,7 +130,7 @@ fn count_ends(mut file: &File, options: ReadOptions) -> io::Result<u64> {
 }
 
 /// A record without its end, as one whose line has no end; `None` where not even its head is there.
-fn open_ended(torn: Vec<u8>) -> Option<Vec<u8>> {
+fn open_ended(torn: &[u8]) -> Option<Vec<u8>> {
     let mut fields = torn.splitn(4, |byte| *byte == b' ');
     let head: Vec<&[u8]> = fields.by_ref().take(3).collect();
     let content = fields.next()?;
