@@ -35,6 +35,7 @@ mod note;
 mod phase;
 mod probe;
 mod record;
+mod resources;
 mod restart;
 mod start;
 mod status;

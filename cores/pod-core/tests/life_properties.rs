@@ -6,8 +6,8 @@
 //!
 //! Tried once: with the rule taken out of `life/stop.rs` (`shorten`) that a container which was told already is told again
 //! when a later deletion leaves it less time, every property here failed within 500 lives ("something runs after the
-//! grace"); the smallest life found was a container that had been told with 13 s, then a deletion with the pod's grace of
-//! 0 s. With init containers passing whatever their exit code, all failed within 12 lives.
+//! grace"); the smallest life found was a container that had been told with 13 s, then a deletion with the shorter grace of
+//! the pod. With init containers passing whatever their exit code, all failed within 12 lives.
 
 mod common;
 

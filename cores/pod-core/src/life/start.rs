@@ -18,9 +18,11 @@ impl Machine {
         if self.is_finished() {
             return self.end(Cause::Finished, self.plan.grace, actions);
         }
+        let mut open = self.open();
         for i in 0..self.containers.len() {
-            if self.may_start(i, self.open()) {
+            if self.may_start(i, open) {
                 self.try_start(i, actions);
+                open = self.open();
             }
         }
     }

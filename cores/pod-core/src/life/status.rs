@@ -61,6 +61,8 @@ impl Machine {
     fn full_status(&self) -> PodStatus {
         let views = self.views();
         let (reason, message) = self.pod_reason();
+        let phase = self.phase(&views);
+        let (allocated_resources, resources) = self.pod_resources(phase);
         let (pod, host) = match &self.prepare {
             Prepare::Done(addresses) => (addresses.pod.as_slice(), addresses.host.as_slice()),
             Prepare::Due(_) | Prepare::Asked => (&[][..], &[][..]),
@@ -72,9 +74,11 @@ impl Machine {
             statuses.sort_by(|a, b| a.name.cmp(&b.name));
         }
         PodStatus {
-            phase: Some(self.phase(&views).name().to_owned()),
+            phase: Some(phase.name().to_owned()),
             reason,
             message,
+            allocated_resources,
+            resources: Some(resources),
             conditions: Some(self.pod_conditions()),
             container_statuses: main,
             init_container_statuses: self.container_statuses(&views, |role| role != Role::Main),
