@@ -36,7 +36,7 @@ fn allowances(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let starts = ["#[allow(", "#![allow(", "#[expect(", "#![expect("];
     let mut offset = 0;
     (1..).zip(text.split_inclusive('\n')).filter_map(move |(number, line)| {
-        let begin = offset + line.len() - line.trim_start().len();
+        let begin = offset + line.len() - line.trim_start_matches(' ').len();
         offset += line.len();
         let rest = text.get(begin..)?;
         let is_allowance = starts.iter().any(|start| rest.starts_with(start));
@@ -54,8 +54,8 @@ mod tests {
 
     #[test]
     fn a_silenced_lint_needs_a_reason() {
-        let text = "//! Doc.\n#![allow(clippy::panic, reason = \"a test\")]\n\n    #[allow(\n        dead_code,\n    )]\nfn f() {}\n";
-        assert_eq!(faults("a.rs", text), ["line 4 silences a lint without `reason = \"…\"`"]);
+        let text = "//! Doc.\n\n#![allow(clippy::panic, reason = \"a test\")]\n\n    #[allow(\n        dead_code,\n    )]\nfn f() {}\n";
+        assert_eq!(faults("a.rs", text), ["line 5 silences a lint without `reason = \"…\"`"]);
     }
 
     #[test]

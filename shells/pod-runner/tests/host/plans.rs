@@ -1,6 +1,6 @@
 //! Plans and requests in few words, for tests.
 
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test file uses some of it")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
