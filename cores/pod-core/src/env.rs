@@ -21,8 +21,11 @@ use crate::life::PodAddresses;
 use crate::plan::{ContainerPlan, PodPlan};
 use crate::quantity::Quantity;
 
+/// Bytes of all variables or all arguments together: more than Linux gives to a process (at most 6 MiB, `execve(2)`).
+const MOST: usize = 8 << 20;
+
 /// The objects that a pod refers to, all of its own namespace, by name.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Sources {
     /// `ConfigMaps`.
     pub config_maps: BTreeMap<String, ConfigMap>,
@@ -32,6 +35,17 @@ pub struct Sources {
     pub token: Option<Vec<u8>>,
     /// Trust bundles by name (or signer name), where they were given.
     pub trust_bundles: BTreeMap<String, Vec<u8>>,
+}
+
+impl std::fmt::Debug for Sources {
+    /// Names, never values.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sources")
+            .field("config_maps", &self.config_maps.keys())
+            .field("secrets", &self.secrets.keys())
+            .field("trust_bundles", &self.trust_bundles.keys())
+            .finish_non_exhaustive()
+    }
 }
 
 /// What is known only when a pod runs.
@@ -82,6 +96,7 @@ pub fn environment(
             }
         }
     }
+    let mut size = 0;
     for variable in &container.env {
         match &variable.value_from {
             Some(from) if variable.value.as_deref().unwrap_or_default().is_empty() => {
@@ -91,6 +106,10 @@ pub fn environment(
                 }
             }
             _ => made.set_literal(variable),
+        }
+        size += made.variables.get(&variable.name).map_or(0, String::len);
+        if size > MOST {
+            return Err(ConfigError("the variables are larger than what a process can be given (6 MiB)".to_owned()));
         }
     }
     Ok(made)
@@ -118,7 +137,14 @@ impl Environment {
     /// Expands `$(VAR)` in a command or its arguments; unknown names stay as they are
     /// (`pkg/kubelet/container/helpers.go`, `ExpandContainerCommandAndArgs`).
     pub fn expand_all(&self, words: &[String]) -> Vec<String> {
-        words.iter().map(|word| expand(word, |name| self.variables.get(name).cloned())).collect()
+        let mut size = 0;
+        let expanded = words.iter().map(|word| {
+            // With so many bytes no process starts, whatever follows.
+            let word = if size > MOST { word.clone() } else { expand(word, |name| self.variables.get(name).cloned()) };
+            size += word.len();
+            word
+        });
+        expanded.collect()
     }
 }
 

@@ -47,22 +47,8 @@ pub fn holds_secrets(volume: &Volume) -> bool {
 /// A missing object or key is an error unless it is optional, in the kubelet's words: the pod then waits with the event
 /// `FailedMount`.
 pub fn files(plan: &PodPlan, volume: &Volume, sources: &Sources, facts: &Facts) -> Result<Option<Files>, ConfigError> {
-    let scope = Scope { plan, sources, facts };
-    if let Some(source) = &volume.config_map {
-        let found = config_map(sources, &source.name, source.optional)?;
-        let mode = source.default_mode.unwrap_or(DEFAULT_MODE);
-        return from_config_map(found, source.items.as_deref(), mode, source.optional == Some(true)).map(Some);
-    }
-    if let Some(source) = &volume.secret {
-        let found = secret(sources, source.secret_name.as_deref().unwrap_or_default(), source.optional)?;
-        let mode = source.default_mode.unwrap_or(DEFAULT_MODE);
-        return from_secret(found, source.items.as_deref(), mode, source.optional == Some(true)).map(Some);
-    }
-    if let Some(source) = &volume.downward_api {
-        let items = source.items.as_deref().unwrap_or_default();
-        return scope.downward(items, source.default_mode.unwrap_or(DEFAULT_MODE)).map(Some);
-    }
-    volume.projected.as_ref().map(|projected| scope.projected(projected)).transpose()
+    let found = Scope { plan, sources, facts }.volume(volume)?;
+    found.map(without_conflicts).transpose()
 }
 
 /// `pkg/volume/configmap/configmap.go`, `MakePayload`.
@@ -121,8 +107,23 @@ fn file(bytes: Vec<u8>, mode: i32) -> File {
     File { bytes, mode: u32::try_from(mode).unwrap_or(0) & 0o777 }
 }
 
-/// A path that stays in its volume, with its idle parts gone (`filepath.Clean`).
+/// A file where another one needs a directory is refused; a kubelet finds that out when it writes.
+fn without_conflicts(files: Files) -> Result<Files, ConfigError> {
+    for path in files.keys() {
+        let mut parents = path.match_indices('/').map(|(end, _)| &path[..end]);
+        if let Some(parent) = parents.find(|parent| files.contains_key(*parent)) {
+            return Err(ConfigError(format!("invalid path {path:?}: {parent:?} is a file of the same volume")));
+        }
+    }
+    Ok(files)
+}
+
+/// A path that stays in its volume, with its idle parts gone (`filepath.Clean`; `validatePath` in
+/// `pkg/volume/util/atomic_writer.go`).
 fn inside(path: &str) -> Result<String, ConfigError> {
+    if path.len() > 4096 || path.split('/').any(|part| part.len() > 255) {
+        return Err(ConfigError("invalid path: must have at most 4096 characters, and 255 in each part".to_owned()));
+    }
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     let leads_out = path.starts_with('/') || parts.is_empty() || parts.contains(&"..") || parts[0].starts_with("..");
     if leads_out {
@@ -140,6 +141,24 @@ struct Scope<'a> {
 }
 
 impl Scope<'_> {
+    fn volume(&self, volume: &Volume) -> Result<Option<Files>, ConfigError> {
+        if let Some(source) = &volume.config_map {
+            let found = config_map(self.sources, &source.name, source.optional)?;
+            let mode = source.default_mode.unwrap_or(DEFAULT_MODE);
+            return from_config_map(found, source.items.as_deref(), mode, source.optional == Some(true)).map(Some);
+        }
+        if let Some(source) = &volume.secret {
+            let found = secret(self.sources, source.secret_name.as_deref().unwrap_or_default(), source.optional)?;
+            let mode = source.default_mode.unwrap_or(DEFAULT_MODE);
+            return from_secret(found, source.items.as_deref(), mode, source.optional == Some(true)).map(Some);
+        }
+        if let Some(source) = &volume.downward_api {
+            let items = source.items.as_deref().unwrap_or_default();
+            return self.downward(items, source.default_mode.unwrap_or(DEFAULT_MODE)).map(Some);
+        }
+        volume.projected.as_ref().map(|projected| self.projected(projected)).transpose()
+    }
+
     /// `pkg/volume/downwardapi/downwardapi.go`, `CollectData`.
     fn downward(&self, items: &[DownwardAPIVolumeFile], mode: i32) -> Result<Files, ConfigError> {
         let mut files = Files::new();
@@ -300,6 +319,13 @@ mod tests {
             let volume = json!({"configMap": {"name": "m", "items": [{"key": "a", "path": path}]}});
             assert!(laid(&volume).unwrap_err().contains("invalid path"), "{path}");
         }
+    }
+
+    #[test]
+    fn a_file_is_no_directory() {
+        let items = json!([{"key": "a", "path": "x"}, {"key": "b", "path": "x/y"}]);
+        let fault = laid(&json!({"configMap": {"name": "m", "items": items}})).unwrap_err();
+        assert_eq!(fault, "invalid path \"x/y\": \"x\" is a file of the same volume");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Kubernetes quantities, exactly: `500m`, `1.5Gi`, `2e3`.
 //!
 //! The grammar and its units are those of `staging/src/k8s.io/apimachinery/pkg/api/resource/quantity.go`. Everything is
-//! counted in billionths, the smallest unit that Kubernetes keeps; what is finer is rounded up, as there.
+//! counted in billionths, the smallest unit that Kubernetes keeps; what is finer is rounded up, as there. What is too large to
+//! count is refused, where the API server would cap it silently.
 
 use std::fmt;
 
@@ -54,7 +55,7 @@ impl Quantity {
         if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
             return Err(QuantityError::Form);
         }
-        let magnitude = scale(whole, fraction, unit(suffix)?)?;
+        let magnitude = scaled(whole, fraction, unit(suffix)?).ok_or(QuantityError::TooLarge)?;
         Ok(Self(if negative { -magnitude } else { magnitude }))
     }
 
@@ -75,67 +76,80 @@ impl Quantity {
     }
 }
 
+/// The canonical form: nothing lost, no fraction, the greatest suffix (`CanonicalizeBytes`): `1536Mi`, `500m`, `2`. How a
+/// quantity was written is not kept, so it is shown in binary suffixes where those make the number smaller.
 impl fmt::Display for Quantity {
-    /// The shortest decimal form without loss: `2`, `500m`, `250u`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (divisor, suffix) = [(ONE, ""), (1_000_000, "m"), (1000, "u")]
-            .into_iter()
-            .find(|(divisor, _)| self.0 % divisor == 0)
-            .unwrap_or((1, "n"));
-        write!(f, "{}{suffix}", self.0 / divisor)
+        if self.0 == 0 {
+            return f.write_str("0");
+        }
+        let (amount, place) = divided(self.0, 1000, DECIMAL.len() - 1);
+        let decimal = (amount, DECIMAL[place]);
+        let kibi = 1024 * ONE;
+        let (amount, suffix) = if self.0 % kibi == 0 {
+            let (amount, place) = divided(self.0 / kibi, 1024, BINARY.len() - 1);
+            if amount.abs() < decimal.0.abs() { (amount, BINARY[place]) } else { decimal }
+        } else {
+            decimal
+        };
+        write!(f, "{amount}{suffix}")
     }
 }
 
-/// What a suffix multiplies by, in billionths per unit of the number before it.
-fn unit(suffix: &str) -> Result<i128, QuantityError> {
-    let binary = |power: u32| ONE << (10 * power);
-    let decimal = |power: u32| 10_i128.pow(power);
-    Ok(match suffix {
-        "n" => 1,
-        "u" => decimal(3),
-        "m" => decimal(6),
-        "" => ONE,
-        "k" => decimal(12),
-        "M" => decimal(15),
-        "G" => decimal(18),
-        "T" => decimal(21),
-        "P" => decimal(24),
-        "E" => decimal(27),
-        "Ki" => binary(1),
-        "Mi" => binary(2),
-        "Gi" => binary(3),
-        "Ti" => binary(4),
-        "Pi" => binary(5),
-        "Ei" => binary(6),
-        _ => return exponent(suffix),
-    })
-}
+const BINARY: [&str; 6] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+const DECIMAL: [&str; 10] = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
 
-/// The suffix `e3` or `E-3`.
-fn exponent(suffix: &str) -> Result<i128, QuantityError> {
-    let unknown = || QuantityError::Suffix(suffix.to_owned());
-    let digits = suffix.strip_prefix(['e', 'E']).ok_or_else(unknown)?;
-    let power: i32 = digits.parse().map_err(|_| unknown())?;
-    match u32::try_from(power + 9) {
-        Ok(power) if power <= 36 => Ok(10_i128.pow(power)),
-        Ok(_) => Err(QuantityError::TooLarge),
-        // Finer than a billionth: rounded up to one.
-        Err(_) => Ok(1),
+/// Divides as often as nothing is lost, at most `most` times; and how often that was.
+fn divided(mut amount: i128, by: i128, most: usize) -> (i128, usize) {
+    let mut times = 0;
+    while times < most && amount % by == 0 {
+        amount /= by;
+        times += 1;
     }
+    (amount, times)
 }
 
-/// `whole.fraction` times `unit`, rounded up to a billionth.
-fn scale(whole: &str, fraction: &str, unit: i128) -> Result<i128, QuantityError> {
-    let fraction = fraction.trim_end_matches('0');
-    let kept = fraction.get(..18).unwrap_or(fraction);
-    let digits = format!("{whole}{kept}");
-    let digits = digits.trim_start_matches('0');
-    let number: i128 = if digits.is_empty() { 0 } else { digits.parse().map_err(|_| QuantityError::TooLarge)? };
-    let rest = i128::from(kept.len() < fraction.len());
-    let scaled = number.checked_mul(unit).ok_or(QuantityError::TooLarge)?;
-    let places = u32::try_from(kept.len()).map_err(|_| QuantityError::Form)?;
-    let result = div_ceil(scaled, 10_i128.pow(places)) + rest;
-    if result > i128::from(i64::MAX) * ONE { Err(QuantityError::TooLarge) } else { Ok(result) }
+/// What a suffix multiplies by: two and ten to these powers.
+fn unit(suffix: &str) -> Result<(u32, i64), QuantityError> {
+    if let Some(place) = BINARY.iter().position(|known| *known == suffix) {
+        return Ok((10 * (u32::try_from(place).unwrap_or(0) + 1), 0));
+    }
+    if let Some(place) = DECIMAL.iter().position(|known| *known == suffix) {
+        return Ok((0, 3 * length(place) - 9));
+    }
+    let unknown = || QuantityError::Suffix(suffix.chars().take(16).collect());
+    let power = suffix.strip_prefix(['e', 'E']).ok_or_else(unknown)?;
+    power.parse::<i32>().map(|power| (0, i64::from(power))).map_err(|_| unknown())
+}
+
+/// Digits behind the point that are counted; what lies behind them rounds up.
+const FRACTION: i64 = 19;
+
+/// `whole.fraction` times two and ten to their powers, in billionths, rounded up; `None` where it cannot be counted.
+fn scaled(whole: &str, fraction: &str, (two, ten): (u32, i64)) -> Option<i128> {
+    let digits: Vec<u8> = whole.bytes().chain(fraction.bytes()).map(|digit| digit - b'0').collect();
+    let Some(first) = digits.iter().position(|digit| *digit != 0) else { return Some(0) };
+    // Where the point stands among the significant digits; it may lie outside them.
+    let point = length(whole.len()) - length(first) + ten;
+    let digits = &digits[first..];
+    if point > 20 {
+        return None;
+    }
+    let digit = |place: i64| usize::try_from(place).ok().and_then(|place| digits.get(place)).copied().unwrap_or(0);
+    let number = |places: std::ops::Range<i64>| places.fold(0_i128, |sum, place| sum * 10 + i128::from(digit(place)));
+    let counted = point + FRACTION;
+    let rest = digits.iter().enumerate().any(|(place, digit)| length(place) >= counted && *digit != 0);
+    // Below 10^19 times 2^60, which fits.
+    let parts = number(point..counted) << two;
+    let one = 10_i128.pow(19);
+    let below_one = div_ceil((parts % one) * ONE + i128::from(rest), one);
+    let units = number(0..point).checked_mul(1 << two)? + parts / one;
+    let billionths = units.checked_mul(ONE)?.checked_add(below_one)?;
+    (billionths <= i128::from(i64::MAX) * ONE).then_some(billionths)
+}
+
+fn length(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Divides and rounds away from the smaller side, as Kubernetes does.
@@ -176,6 +190,11 @@ mod tests {
             ("0.1n", 1),
             ("1e-12", 1),
             ("0.00000000001", 1),
+            ("1e-99999", 1),
+            ("0e99999", 0),
+            ("1.1234567890123Pi", 1_264_899_894_090_662_056_228_501),
+            ("0.1Gi", 107_374_182_400_000_000),
+            ("00000000000000000000000000000000000000000000012", 12 * ONE),
         ];
         for (text, expected) in table {
             assert_eq!(Quantity::parse(text), Ok(Quantity(*expected)), "{text}");
@@ -191,6 +210,8 @@ mod tests {
         assert_eq!(Quantity::parse("1K"), Err(QuantityError::Suffix("K".into())));
         assert_eq!(Quantity::parse("9223372036854775808"), Err(QuantityError::TooLarge));
         assert_eq!(Quantity::parse("1e99"), Err(QuantityError::TooLarge));
+        assert_eq!(Quantity::parse("1e2147483647"), Err(QuantityError::TooLarge));
+        assert_eq!(Quantity::parse("8Ei"), Err(QuantityError::TooLarge));
         assert_eq!(Quantity::parse(&"9".repeat(60)), Err(QuantityError::TooLarge));
     }
 
@@ -199,6 +220,23 @@ mod tests {
         assert_eq!(Quantity::parse("1500m").unwrap().value(), 2);
         assert_eq!(Quantity::parse("1u").unwrap().millis(), 1);
         assert_eq!(Quantity::parse("-1500m").unwrap().value(), -1);
+    }
+
+    #[test]
+    fn the_canonical_form_has_the_greatest_suffix() {
+        for (text, shown) in [
+            ("0Gi", "0"),
+            ("1.5Gi", "1536Mi"),
+            ("0.1", "100m"),
+            ("2000", "2k"),
+            ("1500", "1500"),
+            ("1Ei", "1Ei"),
+            ("-2Ki", "-2Ki"),
+            ("1e-9", "1n"),
+            ("1E", "1E"),
+        ] {
+            assert_eq!(Quantity::parse(text).unwrap().to_string(), shown, "{text}");
+        }
     }
 
     proptest! {

@@ -31,6 +31,7 @@ pub(super) fn check_container<'v>(
     if image.text().is_some_and(|text| text.trim() != text) {
         faults.error(&image, "must not begin or end with white space");
     }
+    check_texts(at, faults);
     let ports = check_ports(at, scope, host_ports, faults);
     check_env(at, faults);
     check_mounts(at, scope, faults);
@@ -48,6 +49,21 @@ pub(super) fn check_container<'v>(
     } else {
         probe::check_probes(at, &ports, scope, faults);
     }
+}
+
+/// What a process is given cannot hold a zero byte; a kubelet finds that out at the start.
+fn check_texts(at: &At<'_, '_>, faults: &mut Faults) {
+    let holds_zero = |at: &At<'_, '_>| at.text().is_some_and(|text| text.contains('\0'));
+    let mut check = |at: &At<'_, '_>| {
+        if holds_zero(at) {
+            faults.error(at, "must not hold a zero byte");
+        }
+    };
+    check(&at.get("workingDir"));
+    at.get("command").items().for_each(|word| check(&word));
+    at.get("args").items().for_each(|word| check(&word));
+    at.get("env").items().for_each(|variable| check(&variable.get("value")));
+    at.get("volumeMounts").items().for_each(|mount| check(&mount.get("mountPath")));
 }
 
 /// `validateContainerPorts`, `validatePodHostNetworkDeps`. Gives the ports' names.

@@ -59,10 +59,9 @@ mod tests {
                     continue;
                 };
                 let place = format!("{short}.{key}");
-                if required.contains(&Value::from(key.as_str())) && !field.required {
-                    if !MAY_BE_MISSING.contains(&place.as_str()) {
-                        self.differences.push(format!("{place} is required"));
-                    }
+                let is_required = required.contains(&Value::from(key.as_str()));
+                if is_required && !field.required && !MAY_BE_MISSING.contains(&place.as_str()) {
+                    self.differences.push(format!("{place} is required"));
                 }
                 self.kind(&place, schema, &field.kind);
             }
@@ -74,11 +73,12 @@ mod tests {
             let short = target.and_then(|target| target.rsplit('.').next());
             let format = schema["format"].as_str();
             let fits = match (kind, short, schema["type"].as_str()) {
-                (Kind::Unread | Kind::Refused(_), _, _) | (Kind::Amount, Some("Quantity"), _) => true,
-                (Kind::NumberOrText, Some("IntOrString"), _) | (Kind::Bytes, Some("ByteString"), _) => true,
+                (Kind::Unread | Kind::Refused(_), _, _)
+                | (Kind::Amount, Some("Quantity"), _)
+                | (Kind::NumberOrText, Some("IntOrString"), _)
+                | (Kind::Flag, None, Some("boolean")) => true,
                 (Kind::Bytes, None, Some("string")) => format == Some("byte"),
                 (Kind::Text | Kind::SecretText | Kind::OneOf(_), None, Some("string")) => format.is_none(),
-                (Kind::Flag, None, Some("boolean")) => true,
                 (Kind::Number32, None, Some("integer")) => format == Some("int32"),
                 (Kind::Number64, None, Some("integer")) => format == Some("int64"),
                 (Kind::List(item), None, Some("array")) => return self.kind(place, &schema["items"], item),

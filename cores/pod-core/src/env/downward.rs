@@ -102,13 +102,22 @@ pub fn resource(
     let amount = match kind {
         "limits" => {
             let limit = container.limits.get(name).copied().filter(|limit| *limit != Quantity::ZERO);
-            limit.or_else(|| facts.allocatable.get(name).copied().filter(|_| !huge))
+            let machine = || facts.allocatable.get(name).copied().filter(|_| !huge);
+            limit.or_else(|| own.and_then(|_| pod_limit(plan, name))).or_else(machine)
         }
         "requests" => container.requests.get(name).copied(),
         _ => return Err(unsupported()),
     };
     let divisor = divisor(reference)?;
     Ok(in_units(amount.unwrap_or_default(), divisor, name == "cpu").to_string())
+}
+
+/// A variable, but not a file, has the limit of the whole pod before that of the machine
+/// (`pkg/kubelet/kubelet_resources.go`, `defaultPodLimitsForDownwardAPI`).
+fn pod_limit(plan: &PodPlan, name: &str) -> Option<Quantity> {
+    let limits = plan.pod.spec.as_ref()?.resources.as_ref()?.limits.as_ref()?;
+    let limit = Quantity::parse(&limits.get(name)?.0).ok()?;
+    Some(limit).filter(|limit| *limit != Quantity::ZERO && matches!(name, "cpu" | "memory"))
 }
 
 fn divisor(reference: &ResourceFieldSelector) -> Result<Quantity, ConfigError> {

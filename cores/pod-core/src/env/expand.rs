@@ -2,6 +2,14 @@
 //!
 //! The rules are those of `third_party/forked/golang/expansion/expand.go`: `$(NAME)` is replaced, `$$` is one `$`, an unknown
 //! name and everything else stay as they are.
+//!
+//! Variables that refer to each other can grow without bounds, so an expansion ends when it is longer than a kernel passes to
+//! a process: the start then fails as it would with the whole text, by `argument list too long`.
+
+use std::collections::BTreeSet;
+
+/// Bytes after which an expansion ends: more than Linux takes as one argument or variable (`MAX_ARG_STRLEN`, 128 KiB).
+const LONGEST: usize = 1 << 20;
 
 /// Expands `input`; a name for which `value` knows nothing stays `$(NAME)`.
 ///
@@ -13,7 +21,7 @@
 pub fn expand(input: &str, mut value: impl FnMut(&str) -> Option<String>) -> String {
     let mut output = String::with_capacity(input.len());
     let mut rest = input;
-    while let Some(at) = rest.find('$') {
+    while let Some(at) = rest.find('$').filter(|_| output.len() <= LONGEST) {
         output.push_str(&rest[..at]);
         let after = &rest[at + 1..];
         rest = match after.as_bytes().first() {
@@ -28,7 +36,9 @@ pub fn expand(input: &str, mut value: impl FnMut(&str) -> Option<String>) -> Str
             }
         };
     }
-    output.push_str(rest);
+    if output.len() <= LONGEST {
+        output.push_str(rest);
+    }
     output
 }
 
@@ -47,18 +57,18 @@ fn reference<'a>(after: &'a str, output: &mut String, value: &mut impl FnMut(&st
     &after[end + 1..]
 }
 
-/// Expands `subPathExpr`; the names that have no value are the error
+/// Expands `subPathExpr`; the names that have no value, or an empty one, are the error, in their order
 /// (`pkg/kubelet/container/helpers.go`, `ExpandContainerVolumeMounts`).
 pub fn expand_strict(input: &str, value: impl Fn(&str) -> Option<String>) -> Result<String, Vec<String>> {
-    let mut missing = Vec::new();
+    let mut missing = BTreeSet::new();
     let output = expand(input, |name| {
-        let found = value(name);
+        let found = value(name).filter(|value| !value.is_empty());
         if found.is_none() {
-            missing.push(name.to_owned());
+            missing.insert(name.to_owned());
         }
         found
     });
-    if missing.is_empty() { Ok(output) } else { Err(missing) }
+    if missing.is_empty() { Ok(output) } else { Err(missing.into_iter().collect()) }
 }
 
 #[cfg(test)]
@@ -102,9 +112,19 @@ mod tests {
     }
 
     #[test]
+    fn an_expansion_does_not_grow_without_bounds() {
+        let mut grown = "x".to_owned();
+        for _ in 0..100 {
+            grown = expand("$(A)$(A)", |_| Some(grown.clone()));
+        }
+        assert!(grown.len() > LONGEST && grown.len() < 4 * LONGEST, "{}", grown.len());
+    }
+
+    #[test]
     fn a_path_with_an_unknown_name_is_refused_by_that_name() {
         assert_eq!(expand_strict("a/$(VAR_A)", known), Ok("a/A".to_owned()));
-        assert_eq!(expand_strict("$(X)/$(Y)", known), Err(vec!["X".to_owned(), "Y".to_owned()]));
+        assert_eq!(expand_strict("$(Y)/$(X)/$(Y)", known), Err(vec!["X".to_owned(), "Y".to_owned()]));
+        assert_eq!(expand_strict("$(VAR_EMPTY)", known), Err(vec!["VAR_EMPTY".to_owned()]));
     }
 
     proptest! {

@@ -128,3 +128,36 @@ fn base64_with_line_ends_is_read() {
     assert_eq!(decode("c2Vj\ncmV0\n").as_deref(), Some(b"secret".as_slice()));
     assert_eq!(decode("%"), None);
 }
+
+#[test]
+fn variables_that_grow_without_bounds_are_refused() {
+    let mut env = vec![json!({"name": "V0", "value": "x".repeat(1 << 19)})];
+    env.extend((1..1000).map(|place| json!({"name": format!("V{place}"), "value": format!("$(V{})$(V0)", place - 1)})));
+    let refusal = made(&json!({"name": "c", "env": env})).unwrap_err();
+    assert!(refusal.0.starts_with("the variables are larger"), "{refusal}");
+    let large = Environment { variables: [("A".to_owned(), "x".repeat(1 << 20))].into(), ..Environment::default() };
+    let words = large.expand_all(&vec!["$(A)".to_owned(); 100]);
+    assert!(words.iter().map(String::len).sum::<usize>() < 10 << 20);
+}
+
+#[test]
+fn a_limit_of_the_pod_is_that_of_a_container_without_one() {
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"resources": {"limits": {"memory": "1Gi"}}, "containers": [{"name": "c"}]}});
+    let plan = PodPlan::new(serde_json::from_value(pod).unwrap(), "u").unwrap();
+    let reference = serde_json::from_value(json!({"resource": "limits.memory", "divisor": "1Mi"})).unwrap();
+    assert_eq!(resource(&plan, Some(&plan.containers[0]), &facts(), &reference).unwrap(), "1024");
+    assert_eq!(
+        resource(
+            &plan,
+            None,
+            &facts(),
+            &serde_json::from_value(json!({"resource": "limits.memory", "containerName": "c"})).unwrap()
+        ),
+        Ok((8_u64 << 30).to_string())
+    );
+}
+
+#[test]
+fn sources_never_show_their_values() {
+    assert!(!format!("{:?}", sources()).contains("plain"));
+}

@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, ContainerPort, Pod, PodSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerPort, EmptyDirVolumeSource, Pod, PodSpec, ResourceRequirements, Volume,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Written;
 
 use super::{
@@ -70,6 +72,12 @@ fn fill_defaults(spec: &mut PodSpec) {
     spec.dns_policy.get_or_insert_with(|| "ClusterFirst".to_owned());
     spec.termination_grace_period_seconds.get_or_insert(30);
     spec.enable_service_links.get_or_insert(true);
+    // `SetDefaults_Volume`: a volume with nothing but its name.
+    for volume in spec.volumes.iter_mut().flatten() {
+        if *volume == (Volume { name: volume.name.clone(), ..Volume::default() }) {
+            volume.empty_dir = Some(EmptyDirVolumeSource::default());
+        }
+    }
     let all = spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten());
     for container in all {
         let Some(resources) = &mut container.resources else { continue };
@@ -225,10 +233,10 @@ mod tests {
 
     #[test]
     fn defaults_are_those_of_the_api_server() {
-        let plan = plan(
-            &json!({"containers": [{"name": "c", "image": "busybox", "livenessProbe": {"httpGet": {"port": 80}}}]}),
-        );
+        let plan = plan(&json!({"volumes": [{"name": "v"}],
+                "containers": [{"name": "c", "image": "busybox", "livenessProbe": {"httpGet": {"port": 80}}}]}));
         assert_eq!((plan.namespace.as_str(), plan.uid.as_str()), ("default", "uid-1"));
+        assert_eq!(plan.volumes[0].empty_dir, Some(EmptyDirVolumeSource::default()));
         assert_eq!((plan.grace, plan.restart_policy), (Duration::from_secs(30), RestartPolicy::Always));
         let container = &plan.containers[0];
         assert_eq!(

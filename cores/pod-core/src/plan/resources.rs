@@ -35,14 +35,14 @@ pub(super) fn pod_requests(spec: &PodSpec, containers: &[ContainerPlan]) -> Resu
         add(&mut total, &container.requests);
     }
     raise(&mut total, &most);
+    // `defaultPodRequests`: a limit of the pod is its request only where no container asks for the resource.
     let own = spec.resources.clone().unwrap_or_default();
-    for limits_then_requests in [own.limits, own.requests] {
-        for (name, amount) in quantities("spec.resources", limits_then_requests.as_ref())? {
-            if is_pod_level(&name) {
-                total.insert(name, amount);
-            }
-        }
-    }
+    let limits = quantities("spec.resources.limits", own.limits.as_ref())?;
+    let unasked = limits.into_iter().filter(|(name, _)| is_pod_level(name) && !total.contains_key(name));
+    let unasked: Amounts = unasked.collect();
+    total.extend(unasked);
+    let requests = quantities("spec.resources.requests", own.requests.as_ref())?;
+    total.extend(requests.into_iter().filter(|(name, _)| is_pod_level(name)));
     add(&mut total, &quantities("spec.overhead", spec.overhead.as_ref())?);
     Ok(total)
 }
@@ -132,6 +132,13 @@ mod tests {
     fn requests_of_the_pod_replace_the_sum() {
         let spec = json!({"resources": {"requests": {"cpu": "3"}}, "containers": [asks("a", "500m")]});
         assert_eq!(plan(&spec).requests["cpu"].millis(), 3000);
+    }
+
+    #[test]
+    fn limits_of_the_pod_are_its_request_only_where_no_container_asks() {
+        let spec = json!({"resources": {"limits": {"cpu": "3", "memory": "1Gi"}}, "containers": [asks("a", "500m")]});
+        let requests = plan(&spec).requests;
+        assert_eq!((requests["cpu"].millis(), requests["memory"].to_string()), (500, "1Gi".to_owned()));
     }
 
     #[test]
