@@ -18,12 +18,12 @@ pub(super) fn check(tree: &Tree) -> Vec<Fault> {
             faults.push(Fault { check: "allowances", subject: file.path.clone(), text });
         };
         let is_named = UNSAFE.iter().any(|(path, _)| *path == file.path);
-        for (number, attribute) in allowances(&file.text) {
+        for Allowance { number, attribute, is_explained } in allowances(&file.text) {
             if attribute.contains("unsafe_code") {
                 if !is_named {
                     complain(format!("line {number} allows unsafe code; name the module in xtask's allowances.rs"));
                 }
-            } else if !attribute.contains("reason = \"") {
+            } else if !is_explained && !attribute.contains("reason = \"") {
                 complain(format!("line {number} silences a lint without `reason = \"…\"`"));
             }
         }
@@ -31,8 +31,16 @@ pub(super) fn check(tree: &Tree) -> Vec<Fault> {
     faults
 }
 
-/// The attributes that silence lints, with the numbers of their first lines.
-fn allowances(text: &str) -> impl Iterator<Item = (usize, &str)> {
+/// An attribute that silences lints.
+struct Allowance<'t> {
+    /// The number of its first line.
+    number: usize,
+    attribute: &'t str,
+    /// Whether a comment follows it on its line.
+    is_explained: bool,
+}
+
+fn allowances(text: &str) -> impl Iterator<Item = Allowance<'_>> {
     let starts = ["#[allow(", "#![allow(", "#[expect(", "#![expect("];
     let mut offset = 0;
     (1..).zip(text.split_inclusive('\n')).filter_map(move |(number, line)| {
@@ -40,7 +48,9 @@ fn allowances(text: &str) -> impl Iterator<Item = (usize, &str)> {
         offset += line.len();
         let rest = text.get(begin..)?;
         let is_allowance = starts.iter().any(|start| rest.starts_with(start));
-        is_allowance.then(|| (number, rest.split(")]").next().unwrap_or(rest)))
+        let (attribute, after) = rest.split_once(")]").unwrap_or((rest, ""));
+        let is_explained = after.lines().next().is_some_and(|rest| rest.trim_start().starts_with("//"));
+        is_allowance.then_some(Allowance { number, attribute, is_explained })
     })
 }
 
@@ -54,8 +64,8 @@ mod tests {
 
     #[test]
     fn a_silenced_lint_needs_a_reason() {
-        let text = "//! Doc.\n\n#![allow(clippy::panic, reason = \"a test\")]\n\n    #[allow(\n        dead_code,\n    )]\nfn f() {}\n";
-        assert_eq!(faults("a.rs", text), ["line 5 silences a lint without `reason = \"…\"`"]);
+        let text = "//! Doc.\n\n#![allow(clippy::panic, reason = \"a test\")]\n#![allow(dead_code)] // Why.\n\n    #[allow(\n        dead_code,\n    )]\nfn f() {}\n";
+        assert_eq!(faults("a.rs", text), ["line 6 silences a lint without `reason = \"…\"`"]);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! Every test runs as the user who runs the tests; where that is root, all of them run once more as an ordinary user.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests may panic, also in their helpers")]
+
 mod bench;
 mod death;
 mod life;
