@@ -1,27 +1,25 @@
-//! Container logs.
+//! Container logs: pipes drained into files in the CRI log format, and read back.
+//!
+//! One thread of the process drains the pipes of all its containers ([`LogThread`]), so that nothing else is slowed by it
+//! and a container is slowed by nothing of ours but that thread. Each stream is cut into records ([`record`]), which go
+//! to a file that rotates ([`file`]).
+//!
+//! ```text
+//! pipe ──► 64 KiB as they come ──► live readers (bounded; a slow one is told what it missed)
+//!                └──► records ──► ATTEMPT.log ──full──► ATTEMPT.log.1, .2, … (a greater number is newer)
+//! ```
+//!
+//! A follower keeps its file open and reads it to the end; when `ATTEMPT.log` is another file, its own has been given
+//! the next number, and it goes on with the number after that or, where there is none, with `ATTEMPT.log`.
+//!
+//! What it does not do: it never stops draining. Where the disk is full the records are dropped, and that is told once.
 
+mod file;
 pub mod read;
+mod record;
+mod tail;
+mod thread;
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-
-/// The files that were put aside for the log at `path`, oldest first, with their numbers.
-pub fn rotated(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
-        return Ok(Vec::new());
-    };
-    let listed = match fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        listed => listed?,
-    };
-    let mut found = Vec::new();
-    for entry in listed {
-        let entry = entry?;
-        let file = entry.file_name();
-        let number = file.to_str().and_then(|file| file.strip_prefix(name)?.strip_prefix('.')?.parse::<u64>().ok());
-        found.extend(number.map(|number| (number, entry.path())));
-    }
-    found.sort_unstable();
-    Ok(found)
-}
+pub use file::{LogRules, rotated};
+pub use tail::{MESSAGE_LIMIT, termination_message};
+pub use thread::{Drain, Drained, LogThread, LogTrouble};

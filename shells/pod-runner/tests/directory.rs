@@ -1,5 +1,7 @@
 //! The state directory as its users see it: names, runs, locks, what is kept, recorded formats.
 
+#![allow(clippy::unwrap_used)] // clippy.toml allows it in test functions only, not in their helpers.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -9,8 +11,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use outrigger_pod_runner::directory::{
-    DirectoryError, End, Ending, KeepRules, Kind, ObjectName, OwnedRun, PodSpec, RunnerIdentity, RunnerLife,
-    StateDirectory, StatusFile,
+    DirectoryError, End, Ending, KeepRules, Kind, ObjectName, OwnedRun, PodSpec, RunDirectory, RunnerIdentity,
+    RunnerLife, StateDirectory, StatusFile,
 };
 use serde_json::{Map, json};
 
@@ -48,7 +50,7 @@ fn ended_run(state: &StateDirectory, spec: &PodSpec, at: Timestamp) {
 }
 
 fn numbers(state: &StateDirectory) -> Vec<u32> {
-    state.runs(Kind::Pod, &web()).unwrap().iter().map(|run| run.number()).collect()
+    state.runs(Kind::Pod, &web()).unwrap().iter().map(RunDirectory::number).collect()
 }
 
 #[test]
