@@ -27,6 +27,9 @@ pub trait Provider: Send + Sync {
         request: ClaimRequest,
         progress: watch::Sender<Progress>,
     ) -> BoxFuture<'_, Result<Box<dyn HeldClaim>, ClaimError>>;
+
+    /// Gives back what a runner that died took for the pod of this uid. No fault where nothing is taken.
+    fn clear<'a>(&'a self, uid: &'a str) -> BoxFuture<'a, Result<(), ClaimError>>;
 }
 
 /// A claim that is held.

@@ -34,9 +34,11 @@ pub use format::{End, Ending, FORMAT, JobSpec, JobStatusFile, PodSpec, RecordedN
 pub use identity::RunnerIdentity;
 pub use keep::{KeepRules, Pruned};
 pub use lock::{Lock, RunnerLife};
+pub(crate) use names::part as checked_part;
 pub use names::{Kind, NameError, ObjectName};
 pub use run::{OwnedRun, RunDirectory};
 pub use state::StateDirectory;
+pub(crate) use write::{directory as make_directory, remove as remove_path};
 
 use std::io;
 use std::path::PathBuf;

@@ -320,7 +320,7 @@ impl Launcher for HostLauncher {
     }
 
     fn pull<'a>(&'a self, _container: &'a ContainerPlan) -> BoxFuture<'a, Result<Image, ImageError>> {
-        Box::pin(std::future::ready(Ok(Image { id: String::new(), fetched: false })))
+        Box::pin(std::future::ready(Ok(Image { id: String::new(), fetched: None })))
     }
 
     fn start<'a>(&'a self, request: StartRequest) -> BoxFuture<'a, Result<Running, StartError>> {

@@ -133,8 +133,8 @@ pub struct PreparedPod {
 pub struct Image {
     /// What `imageID` in the status shows; empty where there is no image.
     pub id: String,
-    /// Whether it was fetched just now (event `Pulled` tells).
-    pub fetched: bool,
+    /// Its size in bytes where it was fetched just now (event `Pulled` tells); `None` where it was there already.
+    pub fetched: Option<u64>,
 }
 
 /// Everything a container starts with.

@@ -17,9 +17,11 @@
 mod file;
 pub mod read;
 mod record;
+mod sink;
 mod tail;
 mod thread;
 
 pub use file::{LogRules, rotated};
+pub use sink::{LogSink, LogTrouble, write_messages};
 pub use tail::{MESSAGE_LIMIT, termination_message};
-pub use thread::{Drain, Drained, LogThread, LogTrouble};
+pub use thread::{Drained, LogThread};

@@ -48,6 +48,9 @@ pub struct StatusFile {
     pub status: PodStatus,
     /// The state machine's record, from which it is built again.
     pub record: Value,
+    /// Whether its claims are held and its volumes stand.
+    #[serde(default)]
+    pub stands: bool,
     /// The process that runs, or ran, the pod.
     pub runner: RunnerIdentity,
     /// The control socket.

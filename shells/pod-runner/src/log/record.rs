@@ -57,6 +57,10 @@ impl Cutter {
         Self { stream, begun: Vec::new() }
     }
 
+    pub(crate) fn stream(&self) -> LogStream {
+        self.stream
+    }
+
     /// Appends to `out` the records that `bytes` complete. `full` is called whenever a record ends, so that the caller
     /// can write `out` before it grows large.
     pub(crate) fn cut(&mut self, bytes: &[u8], stamp: &Stamp, out: &mut Vec<u8>, mut full: impl FnMut(&mut Vec<u8>)) {

@@ -6,30 +6,23 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc as channel;
 use std::thread::{Builder, JoinHandle};
 
-use bytes::Bytes;
 use jiff::Timestamp;
-use outrigger_pod_core::life::Instance;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use super::file::{LogFile, LogRules, Wrote};
 use super::record::{Cutter, Stamp};
-use crate::handle::OutputPiece;
+use super::sink::{Log, LogSink};
 use crate::launcher::LogStream;
 
 /// How much is read at once.
 const READ: usize = 64 * 1024;
-
-/// How many bytes of records are gathered before they are written.
-const WRITE: usize = 64 * 1024;
 
 /// The key of the descriptor that wakes the thread; containers have the others.
 const WAKE: u64 = 0;
@@ -40,36 +33,6 @@ pub struct LogThread {
     orders: channel::Sender<Order>,
     wake: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// What is to be drained.
-#[derive(Debug)]
-pub struct Drain {
-    /// Which run of which container.
-    pub instance: Instance,
-    /// Where the log stands.
-    pub path: PathBuf,
-    /// How large it may get.
-    pub rules: LogRules,
-    /// Read end of stdout or a terminal's main side.
-    pub stdout: OwnedFd,
-    /// Read end of stderr.
-    pub stderr: Option<OwnedFd>,
-    /// Live readers.
-    pub live: broadcast::Sender<OutputPiece>,
-    /// Where a refusing disk is told.
-    pub trouble: mpsc::Sender<LogTrouble>,
-}
-
-/// What the disk does to a log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogTrouble {
-    /// Whose log.
-    pub instance: Instance,
-    /// What happened, for people.
-    pub message: String,
-    /// Whether it is over.
-    pub over: bool,
 }
 
 /// Resolves when every stream of a container has ended and everything is in its log.
@@ -83,7 +46,7 @@ pub struct Drained {
 
 #[derive(Debug)]
 enum Order {
-    Drain(Box<Drain>, oneshot::Sender<u64>, oneshot::Sender<()>),
+    Drain(Box<Draining>, oneshot::Sender<u64>),
     Cut(u64),
     End,
 }
@@ -98,11 +61,14 @@ impl LogThread {
         Ok(Self { orders, wake, thread: Some(thread) })
     }
 
-    /// Begins to drain a container.
-    pub async fn drain(&self, drain: Drain) -> Drained {
+    /// Begins to drain a container: `stdout` is a pipe's read end or a terminal's main side.
+    pub async fn drain(&self, sink: LogSink, stdout: OwnedFd, stderr: Option<OwnedFd>) -> Drained {
         let (tell_key, key) = oneshot::channel();
         let (tell, done) = oneshot::channel();
-        order(&self.orders, &self.wake, Order::Drain(Box::new(drain), tell_key, tell));
+        let streams = [Some((stdout, LogStream::Stdout)), stderr.map(|stderr| (stderr, LogStream::Stderr))];
+        let streams = streams.into_iter().map(|stream| stream.map(|(pipe, kind)| (pipe, Cutter::new(kind))));
+        let draining = Draining { log: Log::open(sink), streams: streams.collect(), done: Some(tell) };
+        order(&self.orders, &self.wake, Order::Drain(Box::new(draining), tell_key));
         let key = key.await.unwrap_or_default();
         Drained { key, done, orders: self.orders.clone(), wake: Arc::clone(&self.wake) }
     }
@@ -138,14 +104,19 @@ fn order(orders: &channel::Sender<Order>, wake: &OwnedFd, order: Order) {
 }
 
 /// A container that is being drained.
+#[derive(Debug)]
 struct Draining {
-    instance: Instance,
-    file: LogFile,
-    live: broadcast::Sender<OutputPiece>,
-    trouble: mpsc::Sender<LogTrouble>,
-    /// The streams that are open, by key.
-    open: BTreeMap<u64, (OwnedFd, LogStream, Cutter)>,
+    log: Log,
+    /// stdout and stderr, while they are open.
+    streams: Vec<Option<(OwnedFd, Cutter)>>,
     done: Option<oneshot::Sender<()>>,
+}
+
+impl Draining {
+    /// The open stream of this key: stdout has an even one.
+    fn stream(&mut self, key: u64) -> Option<&mut Option<(OwnedFd, Cutter)>> {
+        self.streams.get_mut(usize::from(key & 1 == 1))
+    }
 }
 
 struct Worker {
@@ -157,23 +128,14 @@ struct Worker {
     next: u64,
     stamp: Stamp,
     read: Vec<u8>,
-    out: Vec<u8>,
 }
 
 impl Worker {
     fn new(inbox: channel::Receiver<Order>, wake: Arc<OwnedFd>) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &*wake, EventData::new_u64(WAKE), EventFlags::IN)?;
-        Ok(Self {
-            inbox,
-            wake,
-            epoll,
-            containers: BTreeMap::new(),
-            next: 2,
-            stamp: Stamp::unset(),
-            read: Vec::with_capacity(READ),
-            out: Vec::with_capacity(WRITE),
-        })
+        let (containers, read) = (BTreeMap::new(), Vec::with_capacity(READ));
+        Ok(Self { inbox, wake, epoll, containers, next: 2, stamp: Stamp::unset(), read })
     }
 
     fn run(&mut self) {
@@ -206,10 +168,7 @@ impl Worker {
         let _ = rustix::io::read(&*self.wake, &mut count);
         while let Ok(order) = self.inbox.try_recv() {
             match order {
-                Order::Drain(drain, key, done) => {
-                    let _ = key.send(self.next);
-                    self.begin(*drain, done);
-                }
+                Order::Drain(draining, key) => self.begin(*draining, key),
                 Order::Cut(key) => self.cut(key),
                 Order::End => {
                     let open: Vec<u64> = self.containers.keys().copied().collect();
@@ -223,122 +182,74 @@ impl Worker {
         false
     }
 
-    fn begin(&mut self, drain: Drain, done: oneshot::Sender<()>) {
-        let Drain { instance, path, rules, stdout, stderr, live, trouble } = drain;
+    fn begin(&mut self, draining: Draining, tell_key: oneshot::Sender<u64>) {
         let key = self.next;
         self.next += 2;
-        let (file, wrote) = LogFile::open(path, rules);
-        let mut open = BTreeMap::new();
-        let streams = [(0, LogStream::Stdout, Some(stdout)), (1, LogStream::Stderr, stderr)];
-        for (offset, stream, descriptor) in streams {
-            let Some(descriptor) = descriptor else { continue };
-            if epoll::add(&self.epoll, &descriptor, EventData::new_u64(key + offset), EventFlags::IN).is_ok() {
-                open.insert(key + offset, (descriptor, stream, Cutter::new(stream)));
+        for (stream, open) in (key..).zip(&draining.streams) {
+            if let Some((pipe, _)) = open
+                && let Err(errno) = epoll::add(&self.epoll, pipe, EventData::new_u64(stream), EventFlags::IN)
+            {
+                tracing::error!("Cannot wait for the output of a container: {errno}; its log ends here");
             }
         }
-        let container = Draining { instance, file, live, trouble, open, done: Some(done) };
-        container.tell(wrote);
-        self.containers.insert(key, container);
-        self.finish_if_closed(key);
+        self.containers.insert(key, draining);
+        let _ = tell_key.send(key);
     }
 
     /// Reads once what a stream has.
     fn read(&mut self, stream: u64) {
-        let key = stream & !1;
-        let Some(container) = self.containers.get_mut(&key) else { return };
-        let Some((descriptor, _, _)) = container.open.get(&stream) else { return };
+        let Some(container) = self.containers.get_mut(&(stream & !1)) else { return };
+        let Some(Some((pipe, _))) = container.stream(stream) else { return };
         self.read.clear();
-        match rustix::io::read(descriptor, spare_capacity(&mut self.read)) {
-            Err(Errno::INTR | Errno::AGAIN) => return,
+        match rustix::io::read(pipe, spare_capacity(&mut self.read)) {
+            Err(Errno::INTR | Errno::AGAIN) => (),
             // A terminal whose last process has gone answers with EIO.
             Ok(0) | Err(_) => self.close(stream),
             Ok(_) => {
                 self.stamp.set(Timestamp::now());
-                container.take(stream, &self.read, &self.stamp, &mut self.out);
+                let Draining { log, streams, .. } = container;
+                if let Some(Some((_, cutter))) = streams.get_mut(usize::from(stream & 1 == 1)) {
+                    log.take(cutter, &self.read, &self.stamp);
+                }
             }
         }
-        self.finish_if_closed(key);
     }
 
     /// The stream has ended: its last record is written.
     fn close(&mut self, stream: u64) {
-        let Some(container) = self.containers.get_mut(&(stream & !1)) else { return };
-        if let Some((descriptor, _, mut cutter)) = container.open.remove(&stream) {
-            let _ = epoll::delete(&self.epoll, descriptor);
+        let key = stream & !1;
+        let Some(container) = self.containers.get_mut(&key) else { return };
+        if let Some((pipe, mut cutter)) = container.stream(stream).and_then(Option::take) {
+            let _ = epoll::delete(&self.epoll, pipe);
             self.stamp.set(Timestamp::now());
-            cutter.end(&self.stamp, &mut self.out);
-            container.flush(&mut self.out);
+            container.log.end(&mut cutter, &self.stamp);
+        }
+        if container.streams.iter().all(Option::is_none)
+            && let Some(done) = self.containers.remove(&key).and_then(|container| container.done)
+        {
+            let _ = done.send(());
         }
     }
 
     /// Reads what is in the pipes of a container and lets them go.
     fn cut(&mut self, key: u64) {
         for stream in [key, key + 1] {
-            while self.containers.get(&key).is_some_and(|container| container.has(stream)) {
+            while self.has(stream) {
                 self.read(stream);
             }
             self.close(stream);
         }
-        self.finish_if_closed(key);
-    }
-
-    fn finish_if_closed(&mut self, key: u64) {
-        if self.containers.get(&key).is_some_and(|container| container.open.is_empty())
-            && let Some(done) = self.containers.remove(&key).and_then(|mut container| container.done.take())
-        {
-            let _ = done.send(());
-        }
-    }
-}
-
-impl Draining {
-    /// Passes bytes on to live readers and into the log.
-    fn take(&mut self, stream: u64, bytes: &[u8], stamp: &Stamp, out: &mut Vec<u8>) {
-        let Some((_, kind, cutter)) = self.open.get_mut(&stream) else { return };
-        if self.live.receiver_count() > 0 {
-            let bytes = Bytes::copy_from_slice(bytes);
-            let _ = self.live.send(OutputPiece { instance: self.instance.clone(), stream: *kind, bytes });
-        }
-        let mut troubles = Vec::new();
-        let file = &mut self.file;
-        cutter.cut(bytes, stamp, out, |out| {
-            if out.len() >= WRITE {
-                troubles.push(file.write(out));
-                out.clear();
-            }
-        });
-        for trouble in troubles {
-            self.tell(trouble);
-        }
-        self.flush(out);
-    }
-
-    fn flush(&mut self, out: &mut Vec<u8>) {
-        let wrote = self.file.write(out);
-        out.clear();
-        self.tell(wrote);
-    }
-
-    fn tell(&self, wrote: Wrote) {
-        let (message, over) = match wrote {
-            Wrote::Well => return,
-            Wrote::Refused(error) => {
-                (format!("the log cannot be written and stops here; the container goes on: {error}"), false)
-            }
-            Wrote::Again(dropped) => (format!("the log is written again; {dropped} bytes are missing in it"), true),
-        };
-        let _ = self.trouble.try_send(LogTrouble { instance: self.instance.clone(), message, over });
     }
 
     /// Whether the stream is open and has something to read now.
-    fn has(&self, stream: u64) -> bool {
-        self.open.get(&stream).is_some_and(|(descriptor, _, _)| readable(descriptor.as_fd()))
+    fn has(&mut self, stream: u64) -> bool {
+        let open = self.containers.get_mut(&(stream & !1)).and_then(|container| container.stream(stream)?.as_ref());
+        open.is_some_and(|(pipe, _)| readable(pipe.as_fd()))
     }
 }
 
-fn readable(descriptor: BorrowedFd<'_>) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let mut polled = [PollFd::from_borrowed_fd(descriptor, PollFlags::IN)];
+fn readable(pipe: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::from_borrowed_fd(pipe, PollFlags::IN)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().contains(PollFlags::IN)
 }

@@ -1,0 +1,165 @@
+//! One run of one container: started, drained, ended.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use outrigger_pod_core::life::{Event, Exit, Instance, StartProblem};
+use tokio::time::timeout;
+
+use super::claim;
+use super::pod::{Happened, Live, Pod, Stand};
+use super::resolve;
+use crate::directory::DirectoryError;
+use crate::launcher::{BoxFuture, ContainerId, Output, Running, StartError, StartRequest};
+use crate::log::{self, Drained, LogSink, LogTrouble, termination_message};
+
+/// How long after a container's end its output may still come: only a process that is none of the container's can hold
+/// the other end of its pipe by then.
+const LATE_OUTPUT: Duration = Duration::from_secs(5);
+
+/// Starts a container and stays with it to its end.
+pub(super) async fn run(pod: Arc<Pod>, stand: Arc<Stand>, instance: Instance) {
+    let started = match request(&pod, &stand, &instance) {
+        Ok(request) => pod.launcher.start(request).await,
+        Err(refused) => Err(refused),
+    };
+    match started {
+        Ok(mut running) => {
+            let live = Live::of(instance.clone(), &mut running);
+            let log = begin_log(&pod, &instance, running.output).await;
+            pod.tell(Happened::Runs(live)).await;
+            end(&pod, instance, running.ended, log).await;
+        }
+        Err(StartError { problem, message, exit_code }) => {
+            if let Some(code) = exit_code {
+                pod.tell(Happened::NotExecuted(instance.clone(), code)).await;
+            }
+            pod.tell(Event::StartFailed { instance, problem, message }).await;
+        }
+    }
+}
+
+/// Joins a container that an earlier process of ours started, and stays with it to its end.
+pub(super) async fn adopt(pod: Arc<Pod>, instance: Instance, id: ContainerId) {
+    match pod.launcher.adopt(&id).await {
+        Ok(Running { output, ended, .. }) => {
+            let log = begin_log(&pod, &instance, output).await;
+            end(&pod, instance, ended, log).await;
+        }
+        // It ended between the listing and now; how is not known.
+        Err(error) => {
+            tracing::warn!(container = %id, "A container that was listed cannot be joined: {error}");
+            let exit = Exit { code: 137, signal: None, out_of_memory: false, started_at: None, finished_at: None };
+            pod.tell(Event::Exited { instance, exit, message: String::new() }).await;
+        }
+    }
+}
+
+/// Waits for the end and the last of the output, then tells.
+async fn end(pod: &Pod, instance: Instance, mut ended: BoxFuture<'static, Exit>, log: Log) {
+    let exit = match log {
+        Log::Kept => ended.await,
+        Log::Drained(mut drained) => {
+            let exit = ended.await;
+            if timeout(LATE_OUTPUT, drained.done()).await.is_err() {
+                drained.cut().await;
+            }
+            exit
+        }
+        Log::Messages(mut writing) => tokio::select! {
+            biased;
+            () = &mut writing => ended.await,
+            exit = &mut ended => {
+                let _ = timeout(LATE_OUTPUT, writing).await;
+                exit
+            }
+        },
+    };
+    let message = message(pod, &instance, exit.code);
+    pod.tell(Event::Exited { instance, exit, message }).await;
+}
+
+fn message(pod: &Pod, instance: &Instance, code: i32) -> String {
+    let from_log = pod.plan.container(&instance.container).is_some_and(|container| container.message_from_logs);
+    let (Ok(file), Ok(log)) = (pod.directory.message(instance), pod.directory.log(instance)) else {
+        return String::new();
+    };
+    termination_message(&file, (from_log && code != 0).then_some(log.as_path()))
+}
+
+/// Everything the container starts with, computed at this moment as a kubelet does
+/// (`pkg/kubelet/kubelet_pods.go`, `GenerateRunContainerOptions`).
+fn request(pod: &Pod, stand: &Stand, instance: &Instance) -> Result<StartRequest, StartError> {
+    let config = |message| StartError { problem: StartProblem::Config, message, exit_code: None };
+    let Some(container) = pod.plan.container(&instance.container) else {
+        return Err(config(format!("the pod has no container {}", instance.container)));
+    };
+    let claim = stand.values.get(&container.name).cloned().unwrap_or_default();
+    let resolved = resolve::process(pod, container, &stand.addresses, &claim).map_err(config)?;
+    let mounts = stand.volumes.mounts(container, |expression| Ok(expression.to_owned())).map_err(config)?;
+    let message_file = message_file(pod, instance).map_err(|error| config(format!("{error}")))?;
+    Ok(StartRequest {
+        plan: Arc::clone(&pod.plan),
+        instance: instance.clone(),
+        command: resolved.command,
+        args: resolved.args,
+        env: resolved.env,
+        working_dir: container.working_dir.clone(),
+        mounts,
+        message_file,
+        claim,
+        held: claim::descriptors(&stand.claims),
+    })
+}
+
+/// An empty file for the termination message, writable by whatever user the container has
+/// (`pkg/kubelet/kuberuntime/kuberuntime_container.go`, `makeMounts`).
+fn message_file(pod: &Pod, instance: &Instance) -> Result<PathBuf, DirectoryError> {
+    let path = pod.directory.message(instance)?;
+    make_parent(&path)?;
+    let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o666).open(&path);
+    made.and_then(|file| file.set_permissions(fs::Permissions::from_mode(0o666)))
+        .map_err(DirectoryError::io("cannot make", &path))?;
+    Ok(path)
+}
+
+fn make_parent(path: &Path) -> Result<(), DirectoryError> {
+    path.parent().map_or(Ok(()), crate::directory::make_directory)
+}
+
+/// A container's output on its way into its log.
+enum Log {
+    /// By pipes that the log thread drains.
+    Drained(Drained),
+    /// By messages, written as they come.
+    Messages(BoxFuture<'static, ()>),
+    /// Its engine keeps it.
+    Kept,
+}
+
+/// Begins to write the container's log.
+async fn begin_log(pod: &Pod, instance: &Instance, output: Output) -> Log {
+    let path = match pod.directory.log(instance).and_then(|path| make_parent(&path).map(|()| path)) {
+        Ok(path) => path,
+        Err(error) => {
+            let message = format!("the log cannot be written; the container goes on: {:#}", anyhow::Error::new(error));
+            let _ = pod.trouble.try_send(LogTrouble { instance: instance.clone(), message, over: false });
+            PathBuf::from("/dev/null")
+        }
+    };
+    let (live, trouble) = (pod.live.clone(), pod.trouble.clone());
+    let sink = LogSink { instance: instance.clone(), path, rules: pod.options.log_rules, live, trouble };
+    match output {
+        Output::Pipes { stdout, stderr } => Log::Drained(pod.logs.drain(sink, stdout, stderr).await),
+        Output::Messages(messages) => Log::Messages(Box::pin(log::write_messages(sink, messages))),
+        Output::Kept(kept) => {
+            if let Err(error) = std::os::unix::fs::symlink(&kept, &sink.path) {
+                tracing::debug!(path = %sink.path.display(), "The engine's log keeps its old link: {error}");
+            }
+            Log::Kept
+        }
+    }
+}

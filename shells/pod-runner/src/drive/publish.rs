@@ -1,0 +1,172 @@
+//! Telling where the pod stands: the snapshot for watchers, the notes, `status.json`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use outrigger_pod_core::life::{Action, Instance, Machine, Note};
+use outrigger_pod_core::plan::ContainerName;
+use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
+
+use super::pod::Live;
+use crate::directory::{DirectoryError, End, Ending, OwnedRun, RecordedNote, RunnerIdentity, StatusFile};
+use crate::handle::{Snapshot, TimedNote};
+
+/// How long a change that no act depends on and nobody sees in the status may wait for the disk.
+const LAZY: Duration = Duration::from_secs(5);
+
+/// Owns what is told about the pod.
+pub(super) struct Publisher {
+    show: watch::Sender<Arc<Snapshot>>,
+    notes: broadcast::Sender<TimedNote>,
+    snapshot: Snapshot,
+    control: Option<PathBuf>,
+    recorded: Vec<RecordedNote>,
+    stands: bool,
+    /// When what is on disk must be brought up to date.
+    due: Option<Instant>,
+    status_changed: bool,
+}
+
+impl Publisher {
+    pub fn new(
+        show: watch::Sender<Arc<Snapshot>>,
+        notes: broadcast::Sender<TimedNote>,
+        control: Option<PathBuf>,
+        before: Option<&StatusFile>,
+    ) -> Self {
+        let not_executed = before.map(|before| &before.not_executed).into_iter().flatten();
+        let not_executed = not_executed.map(|(name, code)| (ContainerName(name.clone()), *code)).collect();
+        Self {
+            show,
+            notes,
+            snapshot: Snapshot { not_executed, ..Snapshot::default() },
+            control,
+            recorded: before.map(|before| before.notes.clone()).unwrap_or_default(),
+            stands: before.is_some_and(|before| before.stands),
+            due: None,
+            status_changed: false,
+        }
+    }
+
+    /// Whether claims were held and volumes stood when the record was written.
+    pub fn stood(&self) -> bool {
+        self.stands
+    }
+
+    pub fn stands(&mut self, stands: bool) {
+        self.stands = stands;
+        self.waits(None);
+    }
+
+    pub fn waits(&mut self, waiting: Option<String>) {
+        if self.snapshot.waiting != waiting {
+            self.snapshot.waiting = waiting;
+            self.show();
+        }
+    }
+
+    pub fn not_executed(&mut self, instance: &Instance, code: i32) {
+        self.snapshot.not_executed.insert(instance.container.clone(), code);
+    }
+
+    pub fn executed(&mut self, instance: &Instance) {
+        self.snapshot.not_executed.remove(&instance.container);
+    }
+
+    pub fn unexecuted(&self) -> BTreeMap<ContainerName, i32> {
+        self.snapshot.not_executed.clone()
+    }
+
+    pub fn ended(&mut self, why: Ending, at: Timestamp) {
+        self.snapshot.end = Some(End { at: Time(at), why });
+        self.show();
+    }
+
+    /// Tells the notes among the actions; answers the others.
+    pub fn take_notes(&mut self, actions: Vec<Action>, now: Timestamp) -> Vec<Action> {
+        let mut acts = Vec::with_capacity(actions.len());
+        for action in actions {
+            match action {
+                Action::Note(note) => self.note(note, now),
+                act => acts.push(act),
+            }
+        }
+        acts
+    }
+
+    pub fn note(&mut self, note: Note, now: Timestamp) {
+        let same = self.recorded.iter_mut().rev().find(|old| {
+            old.reason == note.reason
+                && old.message == note.message
+                && old.container.as_deref() == note.container.as_ref().map(|name| name.0.as_str())
+        });
+        if let Some(old) = same {
+            old.count += 1;
+            old.last = Time(now);
+        } else {
+            self.recorded.push(RecordedNote {
+                container: note.container.as_ref().map(|name| name.0.clone()),
+                warning: note.warning,
+                reason: note.reason.to_owned(),
+                message: note.message.clone(),
+                count: 1,
+                first: Time(now),
+                last: Time(now),
+            });
+        }
+        let surplus = self.recorded.len().saturating_sub(StatusFile::NOTES);
+        self.recorded.drain(..surplus);
+        self.due.get_or_insert_with(|| Instant::now() + LAZY);
+        // Nobody need listen.
+        let _ = self.notes.send(TimedNote { at: now, note });
+    }
+
+    /// Takes over where the machine stands now.
+    pub fn changed(&mut self, machine: &Machine, live: &BTreeMap<Instance, Live>, _now: Timestamp) {
+        let status = machine.status();
+        let running = live.values().map(|live| (live.instance.clone(), live.started_at)).collect();
+        self.due.get_or_insert_with(|| Instant::now() + LAZY);
+        if self.snapshot.status != status || self.snapshot.running != running {
+            self.snapshot.status = status;
+            self.snapshot.running = running;
+            self.status_changed = true;
+            self.show();
+        }
+    }
+
+    /// Whether the disk must be brought up to date before `acts` begin: a probe changes nothing that a restart needs.
+    pub fn must_write(&self, acts: &[Action]) -> bool {
+        self.status_changed || acts.iter().any(|act| !matches!(act, Action::Probe { .. }))
+    }
+
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    pub fn write(&mut self, owned: &OwnedRun, machine: &Machine, last: bool) -> Result<(), DirectoryError> {
+        let not_executed = self.snapshot.not_executed.iter().map(|(name, code)| (name.0.clone(), *code)).collect();
+        let file = StatusFile {
+            status: self.snapshot.status.clone(),
+            record: machine.record(),
+            stands: self.stands,
+            runner: RunnerIdentity::this(),
+            control: self.control.clone(),
+            not_executed,
+            notes: self.recorded.clone(),
+            end: self.snapshot.end.clone(),
+        };
+        owned.write_status(&file, last)?;
+        self.due = None;
+        self.status_changed = false;
+        Ok(())
+    }
+
+    fn show(&self) {
+        self.show.send_replace(Arc::new(self.snapshot.clone()));
+    }
+}

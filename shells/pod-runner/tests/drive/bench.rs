@@ -1,0 +1,156 @@
+//! A runner on a temporary state directory with a fake engine.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use outrigger_fake_engine::Engine;
+use outrigger_pod_core::plan::{
+    ContainerName, ContainerPlan, ContainerRestart, PodPlan, PullPolicy, QosClass, RestartPolicy, Role, SecurityPlan,
+};
+use outrigger_pod_runner::claims::Provider;
+use outrigger_pod_runner::directory::{ObjectName, OwnedRun, PodSpec, StateDirectory};
+use outrigger_pod_runner::drive::{Clock, Runner, RunnerConfig, RunnerOptions, Sources};
+use outrigger_pod_runner::launcher::Launcher;
+use outrigger_pod_runner::log::LogThread;
+
+/// State directory, engine, log thread and clock of one test.
+pub struct Bench {
+    pub place: tempfile::TempDir,
+    pub clock: Clock,
+    pub engine: Engine,
+    pub providers: Vec<Arc<dyn Provider>>,
+    pub logs: Arc<LogThread>,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let clock = Clock::runtime("2026-01-02T03:04:05Z".parse::<Timestamp>().unwrap());
+        Self {
+            place: tempfile::tempdir().unwrap(),
+            clock,
+            engine: Engine::new(clock),
+            providers: Vec::new(),
+            logs: Arc::new(LogThread::start().unwrap()),
+        }
+    }
+
+    pub fn state(&self) -> StateDirectory {
+        StateDirectory::at(self.place.path())
+    }
+
+    /// A new run of the pod.
+    pub fn create(&self, plan: &PodPlan) -> OwnedRun {
+        let spec = PodSpec {
+            pod: serde_json::json!({}),
+            launcher: "engine".into(),
+            created_at: Time(self.clock.now()),
+            job: None,
+            keep: false,
+            options: serde_json::Map::new(),
+        };
+        self.state().create_pod(&ObjectName::new(&*plan.namespace, &*plan.name).unwrap(), &spec).unwrap()
+    }
+
+    /// A runner of a pod in its directory.
+    pub fn runner(&self, plan: PodPlan, directory: OwnedRun) -> Runner {
+        let options =
+            RunnerOptions { clock: self.clock, containers_end_with_runner: false, ..RunnerOptions::default() };
+        self.runner_with(plan, directory, options)
+    }
+
+    pub fn runner_with(&self, plan: PodPlan, directory: OwnedRun, options: RunnerOptions) -> Runner {
+        Runner::new(RunnerConfig {
+            plan: Arc::new(plan),
+            sources: Arc::new(Sources::default()),
+            launcher: self.engine.launcher() as Arc<dyn Launcher>,
+            providers: self.providers.clone(),
+            directory,
+            logs: Arc::clone(&self.logs),
+            options,
+        })
+        .unwrap()
+    }
+
+    /// A runner of a new run of the pod.
+    pub fn new_runner(&self, plan: PodPlan) -> Runner {
+        let directory = self.create(&plan);
+        self.runner(plan, directory)
+    }
+
+    pub fn read(&self, path: impl AsRef<Path>) -> String {
+        std::fs::read_to_string(self.place.path().join(path)).unwrap()
+    }
+}
+
+/// A pod with `restartPolicy: Never`.
+pub fn pod(containers: Vec<ContainerPlan>) -> PodPlan {
+    PodPlan {
+        pod: Pod::default(),
+        namespace: "default".into(),
+        name: "web".into(),
+        uid: "11111111-2222-3333-4444-555555555555".into(),
+        generation: None,
+        containers,
+        volumes: Vec::new(),
+        restart_policy: RestartPolicy::Never,
+        grace: Duration::from_secs(30),
+        active_deadline: None,
+        share_process_namespace: false,
+        qos_class: QosClass::BestEffort,
+        fs_group: None,
+        supplemental_groups: Vec::new(),
+        requests: BTreeMap::new(),
+    }
+}
+
+/// A main container that runs these steps.
+pub fn container(name: &str, steps: &[&str]) -> ContainerPlan {
+    ContainerPlan {
+        name: ContainerName(name.into()),
+        role: Role::Main,
+        image: "image".into(),
+        pull_policy: PullPolicy::IfNotPresent,
+        command: steps.iter().map(|step| (*step).to_owned()).collect(),
+        args: Vec::new(),
+        working_dir: None,
+        env: Vec::new(),
+        env_from: Vec::new(),
+        mounts: Vec::new(),
+        ports: Vec::new(),
+        startup: None,
+        readiness: None,
+        liveness: None,
+        post_start: None,
+        pre_stop: None,
+        stop_signal: "SIGTERM".into(),
+        restart: ContainerRestart::default(),
+        security: SecurityPlan::default(),
+        limits: BTreeMap::new(),
+        requests: BTreeMap::new(),
+        message_path: "/dev/termination-log".into(),
+        message_from_logs: false,
+        stdin: false,
+        stdin_once: false,
+        tty: false,
+    }
+}
+
+/// The same as an init container.
+pub fn init(name: &str, steps: &[&str]) -> ContainerPlan {
+    ContainerPlan { role: Role::Init, ..container(name, steps) }
+}
+
+/// The state of a container in a status.
+pub fn state(status: &PodStatus, name: &str) -> ContainerState {
+    container_status(status, name).state.clone().unwrap_or_default()
+}
+
+pub fn container_status<'a>(status: &'a PodStatus, name: &str) -> &'a ContainerStatus {
+    let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    all.into_iter().find(|status| status.name == name).unwrap()
+}
