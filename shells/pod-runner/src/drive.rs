@@ -25,12 +25,12 @@ mod resolve;
 mod runner;
 
 pub use clock::Clock;
-pub use resolve::Sources;
 pub use runner::{Outcome, Runner, RunnerConfig, RunnerOptions};
 
 use outrigger_pod_core::life::RestoreError;
 use outrigger_runtime::ChildrenOverran;
 
+use crate::control::BindError;
 use crate::directory::DirectoryError;
 use crate::launcher::LaunchError;
 
@@ -46,6 +46,9 @@ pub enum RunError {
     /// What exists of the pod cannot be found out.
     #[error("the pod's containers cannot be listed")]
     List(#[source] LaunchError),
+    /// Nobody could ask anything of the pod.
+    #[error("the pod's control socket cannot be made")]
+    Control(#[from] BindError),
     /// Something of the pod did not end.
     #[error("not everything of the pod ended")]
     Overran(#[from] ChildrenOverran),

@@ -18,12 +18,13 @@ mod owner;
 mod sub_path;
 mod usage;
 
-pub(crate) use atomic::VolumeFile;
 pub(crate) use layout::{Given, Volumes, in_memory, remove};
 pub(crate) use usage::Limited;
 
 use std::io;
 use std::path::PathBuf;
+
+use outrigger_pod_core::env::ConfigError;
 
 use crate::directory::{DirectoryError, NameError};
 
@@ -37,7 +38,7 @@ pub enum VolumeError {
     #[error(transparent)]
     Directory(#[from] DirectoryError),
     /// A `hostPath` is not what its type says; the text is the kubelet's.
-    #[error("MountVolume.SetUp failed for volume {volume:?} : {why}")]
+    #[error("MountVolume.SetUp failed for volume {volume:?}: {why}")]
     HostPath {
         /// The volume.
         volume: String,
@@ -53,12 +54,13 @@ pub enum VolumeError {
         claim: String,
     },
     /// What it is to hold cannot be had.
-    #[error("MountVolume.SetUp failed for volume {volume:?} : {why}")]
+    #[error("MountVolume.SetUp failed for volume {volume:?}")]
     Contents {
         /// The volume.
         volume: String,
         /// Which `ConfigMap`, Secret or key is missing.
-        why: String,
+        #[source]
+        source: ConfigError,
     },
     /// This build has no such volume.
     #[error("volume {volume:?} is of a kind that this build does not know")]
@@ -67,7 +69,7 @@ pub enum VolumeError {
         volume: String,
     },
     /// A file of it cannot be written.
-    #[error("MountVolume.SetUp failed for volume {volume:?} : cannot write {}", .path.display())]
+    #[error("MountVolume.SetUp failed for volume {volume:?}: cannot write {}", .path.display())]
     Write {
         /// The volume.
         volume: String,

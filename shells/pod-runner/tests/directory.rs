@@ -35,6 +35,7 @@ fn status(end: Option<Timestamp>) -> StatusFile {
     StatusFile {
         status: PodStatus { phase: Some("Succeeded".into()), ..PodStatus::default() },
         record: json!({}),
+        stands: false,
         runner: RunnerIdentity::this(),
         control: None,
         not_executed: [].into(),

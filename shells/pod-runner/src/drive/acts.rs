@@ -6,6 +6,7 @@ use std::time::Duration;
 use outrigger_pod_core::life::{Action, Event, Found, Instance, Pulled};
 use tokio::time::Instant;
 
+use super::hook::Asked;
 use super::pod::{Happened, Pod, Stand};
 use super::runner::Runner;
 use super::{container, hook, prepare};
@@ -31,14 +32,10 @@ impl Runner {
                 self.start("remove".to_owned(), prepare::remove(pod, stand));
             }
             Action::Pull(instance) => self.start(format!("pull {}", label(&instance)), pull(pod, instance)),
-            Action::Start(instance) => match self.stand.clone() {
-                Some(stand) => {
-                    self.start(format!("container {}", label(&instance)), container::run(pod, stand, instance));
-                }
-                None => {
-                    tracing::error!(container = %label(&instance), "A container was to start in a pod that is not prepared")
-                }
-            },
+            Action::Start(instance) => {
+                let stand = self.stand.clone();
+                self.start(format!("container {}", label(&instance)), container::run(pod, stand, instance));
+            }
             Action::Stop { instance, signal, grace } => {
                 if let Some(live) = self.live.get(&instance) {
                     let id = live.id.clone();
@@ -46,14 +43,19 @@ impl Runner {
                 }
             }
             Action::Hook { instance, hook, limit } => {
-                let id = self.live.get(&instance).map(|live| live.id.clone());
-                self.start(format!("{hook:?} {}", label(&instance)), hook::hook(pod, id, instance, hook, limit));
+                let asked = self.asked(instance);
+                self.start(format!("{hook:?} {}", label(&asked.instance)), hook::hook(pod, asked, hook, limit));
             }
             Action::Probe { instance, kind } => {
-                let id = self.live.get(&instance).map(|live| live.id.clone());
-                self.start(format!("{kind:?} {}", label(&instance)), hook::probe(pod, id, instance, kind));
+                let asked = self.asked(instance);
+                self.start(format!("{kind:?} {}", label(&asked.instance)), hook::probe(pod, asked, kind));
             }
         }
+    }
+
+    fn asked(&self, instance: Instance) -> Asked {
+        let id = self.live.get(&instance).map(|live| live.id.clone());
+        Asked::new(&self.pod, self.stand.as_deref(), instance, id)
     }
 
     /// Starts a task of this pod.

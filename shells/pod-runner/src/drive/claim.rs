@@ -61,8 +61,11 @@ async fn wait(pod: &Pod, provider: &dyn Provider, request: ClaimRequest) -> Resu
     taken
 }
 
+/// Amounts by resource name, for each container that asks for something.
+type Amounts = Vec<(ContainerName, BTreeMap<String, u64>)>;
+
 /// What the containers ask of this provider, in the order in which they start.
-fn wanted(plan: &PodPlan, provider: &dyn Provider) -> Result<Vec<(ContainerName, BTreeMap<String, u64>)>, String> {
+fn wanted(plan: &PodPlan, provider: &dyn Provider) -> Result<Amounts, String> {
     let served = provider.serves();
     let mut containers = Vec::new();
     for container in &plan.containers {

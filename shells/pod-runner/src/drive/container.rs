@@ -21,8 +21,13 @@ use crate::log::{self, Drained, LogSink, LogTrouble, termination_message};
 const LATE_OUTPUT: Duration = Duration::from_secs(5);
 
 /// Starts a container and stays with it to its end.
-pub(super) async fn run(pod: Arc<Pod>, stand: Arc<Stand>, instance: Instance) {
-    let started = match request(&pod, &stand, &instance) {
+pub(super) async fn run(pod: Arc<Pod>, stand: Option<Arc<Stand>>, instance: Instance) {
+    let request = match &stand {
+        Some(stand) => request(&pod, stand, &instance),
+        None => Err(config("the pod is not prepared".to_owned())),
+    };
+    drop(stand);
+    let started = match request {
         Ok(request) => pod.launcher.start(request).await,
         Err(refused) => Err(refused),
     };
@@ -90,23 +95,28 @@ fn message(pod: &Pod, instance: &Instance, code: i32) -> String {
     termination_message(&file, (from_log && code != 0).then_some(log.as_path()))
 }
 
+fn config(message: String) -> StartError {
+    StartError { problem: StartProblem::Config, message, exit_code: None }
+}
+
 /// Everything the container starts with, computed at this moment as a kubelet does
 /// (`pkg/kubelet/kubelet_pods.go`, `GenerateRunContainerOptions`).
 fn request(pod: &Pod, stand: &Stand, instance: &Instance) -> Result<StartRequest, StartError> {
-    let config = |message| StartError { problem: StartProblem::Config, message, exit_code: None };
     let Some(container) = pod.plan.container(&instance.container) else {
         return Err(config(format!("the pod has no container {}", instance.container)));
     };
     let claim = stand.values.get(&container.name).cloned().unwrap_or_default();
-    let resolved = resolve::process(pod, container, &stand.addresses, &claim).map_err(config)?;
-    let mounts = stand.volumes.mounts(container, |expression| Ok(expression.to_owned())).map_err(config)?;
+    let environment = resolve::environment(pod, container, &stand.addresses, &claim);
+    let environment = environment.map_err(|error| config(error.to_string()))?;
+    let mounts = stand.volumes.mounts(container, |expression| resolve::sub_path(expression, &environment));
+    let mounts = mounts.map_err(config)?;
     let message_file = message_file(pod, instance).map_err(|error| config(format!("{error}")))?;
     Ok(StartRequest {
         plan: Arc::clone(&pod.plan),
         instance: instance.clone(),
-        command: resolved.command,
-        args: resolved.args,
-        env: resolved.env,
+        command: environment.expand_all(&container.command),
+        args: environment.expand_all(&container.args),
+        env: environment.variables.into_iter().collect(),
         working_dir: container.working_dir.clone(),
         mounts,
         message_file,

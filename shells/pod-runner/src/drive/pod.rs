@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use outrigger_pod_core::claim::ClaimValue;
+use outrigger_pod_core::env::Sources;
 use outrigger_pod_core::life::{Event, Instance, PodAddresses};
 use outrigger_pod_core::plan::{ContainerName, PodPlan};
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
-use super::resolve::Sources;
 use super::runner::RunnerOptions;
 use crate::claims::{HeldClaim, Provider};
 use crate::directory::RunDirectory;

@@ -36,7 +36,6 @@ impl Publisher {
     pub fn new(
         show: watch::Sender<Arc<Snapshot>>,
         notes: broadcast::Sender<TimedNote>,
-        control: Option<PathBuf>,
         before: Option<&StatusFile>,
     ) -> Self {
         let not_executed = before.map(|before| &before.not_executed).into_iter().flatten();
@@ -45,12 +44,16 @@ impl Publisher {
             show,
             notes,
             snapshot: Snapshot { not_executed, ..Snapshot::default() },
-            control,
+            control: None,
             recorded: before.map(|before| before.notes.clone()).unwrap_or_default(),
             stands: before.is_some_and(|before| before.stands),
             due: None,
             status_changed: false,
         }
+    }
+
+    pub fn control(&mut self, socket: PathBuf) {
+        self.control = Some(socket);
     }
 
     /// Whether claims were held and volumes stood when the record was written.
@@ -127,7 +130,7 @@ impl Publisher {
     }
 
     /// Takes over where the machine stands now.
-    pub fn changed(&mut self, machine: &Machine, live: &BTreeMap<Instance, Live>, _now: Timestamp) {
+    pub fn changed(&mut self, machine: &Machine, live: &BTreeMap<Instance, Live>) {
         let status = machine.status();
         let running = live.values().map(|live| (live.instance.clone(), live.started_at)).collect();
         self.due.get_or_insert_with(|| Instant::now() + LAZY);

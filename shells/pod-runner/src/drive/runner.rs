@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodStatus;
+use outrigger_pod_core::env::Sources;
 use outrigger_pod_core::life::{Deletion, Event, Instance, LastExit, Lost, Machine, Note, Options, World};
 use outrigger_pod_core::plan::{ContainerName, PodPlan};
+use outrigger_pod_core::quantity::Quantity;
 use outrigger_runtime::Children;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -19,8 +20,8 @@ use super::RunError;
 use super::clock::Clock;
 use super::pod::{Happened, Live, Pod, Stand};
 use super::publish::Publisher;
-use super::resolve::Sources;
 use crate::claims::Provider;
+use crate::control::{self, Bound};
 use crate::directory::{Ending, OwnedRun, RunDirectory};
 use crate::handle::{Handle, Request, Snapshot};
 use crate::launcher::Launcher;
@@ -68,8 +69,10 @@ pub struct RunnerOptions {
     pub pod_ip: Option<IpAddr>,
     /// Directories for persistent volume claims, by the claim's name.
     pub claim_directories: BTreeMap<String, PathBuf>,
-    /// Where the control socket is, once it is bound.
-    pub control: Option<PathBuf>,
+    /// What `spec.nodeName` shows: this machine's name.
+    pub node_name: String,
+    /// What the machine has, by resource name: a container without a limit may use this much.
+    pub allocatable: BTreeMap<String, Quantity>,
     /// Whether containers end with their runner: then a continued pod whose containers are gone is over.
     pub containers_end_with_runner: bool,
 }
@@ -83,7 +86,8 @@ impl Default for RunnerOptions {
             time_limit: None,
             pod_ip: None,
             claim_directories: BTreeMap::new(),
-            control: None,
+            node_name: "localhost".to_owned(),
+            allocatable: BTreeMap::new(),
             containers_end_with_runner: true,
         }
     }
@@ -120,6 +124,9 @@ pub struct Runner {
     trouble: mpsc::Receiver<LogTrouble>,
     requests: mpsc::Receiver<Request>,
     handle: Handle,
+    control: Option<Bound>,
+    /// Ends the control socket's server.
+    closing: CancellationToken,
     /// Whether the machine was built from a record, and so what its pod stood on must stand again.
     restored: Option<serde_json::Value>,
 }
@@ -137,7 +144,7 @@ impl Runner {
         let before = owned.directory().status()?;
         let now = options.clock.now();
         let machine = Machine::new(Arc::clone(&plan), Options { back_off_scale: options.back_off_scale }, now);
-        let publisher = Publisher::new(show, notes.clone(), options.control.clone(), before.as_ref());
+        let publisher = Publisher::new(show, notes.clone(), before.as_ref());
         let directory = owned.directory().clone();
         let handle = Handle {
             plan: Arc::clone(&plan),
@@ -175,6 +182,8 @@ impl Runner {
             trouble,
             requests,
             handle,
+            control: None,
+            closing: CancellationToken::new(),
             restored: before.map(|before| before.record),
         })
     }
@@ -186,6 +195,7 @@ impl Runner {
 
     /// Runs the pod to its end. `stop` ends it in order.
     pub async fn run(mut self, stop: CancellationToken) -> Result<Outcome, RunError> {
+        self.open_control()?;
         self.begin().await?;
         let limit = self.pod.options.time_limit.map(|limit| Instant::now() + limit);
         let (mut stopping, mut limited) = (false, false);
@@ -212,6 +222,22 @@ impl Runner {
         self.finish().await
     }
 
+    /// Opens the control socket and serves it.
+    fn open_control(&mut self) -> Result<(), RunError> {
+        let mut bound = control::bind(self.pod.directory.path())?;
+        self.publisher.control(bound.path().to_owned());
+        if let Some(listener) = bound.take_listener() {
+            let (handle, closing) = (self.handle.clone(), self.closing.clone());
+            self.start("control".to_owned(), async move {
+                if let Err(error) = control::serve(listener, handle, closing).await {
+                    tracing::error!("{:#}", anyhow::Error::new(error));
+                }
+            });
+        }
+        self.control = Some(bound);
+        Ok(())
+    }
+
     /// The first step, or what a restart meets.
     async fn begin(&mut self) -> Result<(), RunError> {
         let Some(record) = self.restored.take() else { return self.step([Event::Tick]) };
@@ -224,7 +250,7 @@ impl Runner {
         self.machine = machine;
         let refused = if self.publisher.stood() { self.stand_again().await } else { None };
         self.adopt(found);
-        self.publisher.changed(&self.machine, &self.live, now);
+        self.publisher.changed(&self.machine, &self.live);
         self.write(false)?;
         self.act(actions);
         match refused {
@@ -297,7 +323,7 @@ impl Runner {
             actions.extend(self.machine.step(now, event));
         }
         let acts = self.publisher.take_notes(actions, now);
-        self.publisher.changed(&self.machine, &self.live, now);
+        self.publisher.changed(&self.machine, &self.live);
         if self.publisher.must_write(&acts) {
             self.write(false)?;
         }
@@ -313,16 +339,15 @@ impl Runner {
     /// The pod is over: waits for the last tasks and writes the final status.
     async fn finish(mut self) -> Result<Outcome, RunError> {
         let ending = self.ending.unwrap_or(Ending::Finished);
-        let tasks = std::mem::replace(&mut self.tasks, Children::new(0));
-        let overran = tasks.finish(LAST_GRACE).await;
         while let Ok(happened) = self.happened.try_recv() {
             self.note(happened);
         }
-        let now: Timestamp = self.pod.clock().now();
-        self.publisher.changed(&self.machine, &self.live, now);
-        self.publisher.ended(ending, now);
+        self.publisher.changed(&self.machine, &self.live);
+        self.publisher.ended(ending, self.pod.clock().now());
         self.write(true)?;
-        overran?;
+        self.closing.cancel();
+        let tasks = std::mem::replace(&mut self.tasks, Children::new(0));
+        tasks.finish(LAST_GRACE).await?;
         Ok(Outcome {
             status: self.machine.status(),
             ending,

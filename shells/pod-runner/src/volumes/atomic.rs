@@ -13,23 +13,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use jiff::Timestamp;
-
-/// A file of a volume.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct VolumeFile {
-    /// Relative, without `..`.
-    pub path: PathBuf,
-    /// Its content.
-    pub content: Vec<u8>,
-    /// Permission bits.
-    pub mode: u32,
-}
+use outrigger_pod_core::files::{File, Files};
 
 /// Lays `files` out in `volume`, over what an earlier call left there. `own` is called for what is new before anyone sees
 /// it.
 pub(super) fn write(
     volume: &Path,
-    files: &[VolumeFile],
+    files: &Files,
     now: Timestamp,
     own: impl FnOnce(&Path),
 ) -> Result<(), (PathBuf, io::Error)> {
@@ -41,8 +31,8 @@ pub(super) fn write(
         let fail = |error| (stamped.clone(), error);
         DirBuilder::new().mode(0o755).create(&stamped).map_err(fail)?;
         fs::set_permissions(&stamped, Permissions::from_mode(0o755)).map_err(fail)?;
-        for file in files {
-            write_file(&stamped, file).map_err(|error| (stamped.join(&file.path), error))?;
+        for (path, file) in files {
+            write_file(&stamped, path, file).map_err(|error| (stamped.join(path), error))?;
         }
         own(&stamped);
         let new = volume.join("..data_tmp");
@@ -58,24 +48,24 @@ pub(super) fn write(
     Ok(())
 }
 
-fn write_file(root: &Path, file: &VolumeFile) -> io::Result<()> {
-    if file.path.components().any(|part| !matches!(part, Component::Normal(_))) {
+fn write_file(root: &Path, path: &str, file: &File) -> io::Result<()> {
+    if Path::new(path).components().any(|part| !matches!(part, Component::Normal(_))) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path leads out of the volume"));
     }
-    let path = root.join(&file.path);
+    let path = root.join(path);
     if let Some(parent) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
     }
     let mut to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-    to.write_all(&file.content)?;
+    to.write_all(&file.bytes)?;
     to.set_permissions(Permissions::from_mode(file.mode))
 }
 
 /// Makes the links that people see, and removes those to files that are gone.
-fn show(volume: &Path, files: &[VolumeFile]) -> Result<(), (PathBuf, io::Error)> {
+fn show(volume: &Path, files: &Files) -> Result<(), (PathBuf, io::Error)> {
     let mut shown = BTreeSet::new();
-    for file in files {
-        if let Some(Component::Normal(first)) = file.path.components().next()
+    for path in files.keys() {
+        if let Some(Component::Normal(first)) = Path::new(path).components().next()
             && shown.insert(first.to_owned())
         {
             let link = volume.join(first);
@@ -106,12 +96,12 @@ fn remove(link: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn file(path: &str, content: &str, mode: u32) -> VolumeFile {
-        VolumeFile { path: path.into(), content: content.into(), mode }
+    fn file(path: &str, content: &str, mode: u32) -> (String, File) {
+        (path.into(), File { bytes: content.into(), mode })
     }
 
-    fn lay(volume: &Path, files: &[VolumeFile], second: i64) {
-        write(volume, files, Timestamp::from_second(second).unwrap(), |_| ()).unwrap();
+    fn lay<const N: usize>(volume: &Path, files: [(String, File); N], second: i64) {
+        write(volume, &files.into(), Timestamp::from_second(second).unwrap(), |_| ()).unwrap();
     }
 
     fn listing(volume: &Path) -> Vec<String> {
@@ -124,7 +114,7 @@ mod tests {
     #[test]
     fn files_appear_behind_links_with_their_modes() {
         let place = tempfile::tempdir().unwrap();
-        lay(place.path(), &[file("key", "value", 0o644), file("dir/deep", "more", 0o400)], 0);
+        lay(place.path(), [file("key", "value", 0o644), file("dir/deep", "more", 0o400)], 0);
         assert_eq!(listing(place.path()), ["..1970_01_01_00_00_00.000000000", "..data", "dir", "key"]);
         assert_eq!(fs::read_link(place.path().join("key")).unwrap(), Path::new("..data/key"));
         assert_eq!(fs::read_link(place.path().join("dir")).unwrap(), Path::new("..data/dir"));
@@ -135,11 +125,11 @@ mod tests {
     #[test]
     fn a_second_layout_replaces_the_first_at_once_and_leaves_nothing() {
         let place = tempfile::tempdir().unwrap();
-        lay(place.path(), &[file("old", "1", 0o644), file("both", "1", 0o644)], 0);
-        lay(place.path(), &[file("both", "2", 0o644)], 1);
+        lay(place.path(), [file("old", "1", 0o644), file("both", "1", 0o644)], 0);
+        lay(place.path(), [file("both", "2", 0o644)], 1);
         assert_eq!(listing(place.path()), ["..1970_01_01_00_00_01.000000000", "..data", "both"]);
         assert_eq!(fs::read_to_string(place.path().join("both")).unwrap(), "2");
-        lay(place.path(), &[file("both", "2", 0o644)], 1);
+        lay(place.path(), [file("both", "2", 0o644)], 1);
         assert_eq!(listing(place.path()).len(), 3);
     }
 
@@ -149,7 +139,10 @@ mod tests {
         let volume = place.path().join("volume");
         fs::create_dir(&volume).unwrap();
         for path in ["../out", "/etc/out", "a/../../out"] {
-            assert!(write(&volume, &[file(path, "x", 0o644)], Timestamp::now(), |_| ()).is_err(), "{path}");
+            assert!(
+                write(&volume, &[file(path, "x", 0o644)].into(), Timestamp::now(), |_| ()).is_err(),
+                "{path}"
+            );
         }
         assert!(!place.path().join("out").exists());
     }

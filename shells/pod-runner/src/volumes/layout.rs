@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Volume};
+use outrigger_pod_core::env::ConfigError;
+use outrigger_pod_core::files::{Files, holds_secrets};
 use outrigger_pod_core::plan::PodPlan;
 use outrigger_pod_core::quantity::Quantity;
 
-use super::atomic::{self, VolumeFile};
-use super::{Limited, VolumeError, host_path, owner};
+use super::{Limited, VolumeError, atomic, host_path, owner};
 use crate::directory::{DirectoryError, RunDirectory, checked_part, make_directory, remove_path};
 use crate::launcher::{MemoryVolume, MountSource, PreparedPod};
 
@@ -44,7 +45,7 @@ pub(crate) struct Given<'a> {
     /// Directories for persistent volume claims, by the claim's name.
     pub claim_directories: &'a BTreeMap<String, PathBuf>,
     /// The files of a volume that has contents; `None` for other kinds.
-    pub contents: &'a dyn Fn(&Volume) -> Result<Option<Vec<VolumeFile>>, String>,
+    pub contents: &'a dyn Fn(&Volume) -> Result<Option<Files>, ConfigError>,
     /// The time, for the names of directories.
     pub now: Timestamp,
 }
@@ -83,7 +84,7 @@ impl Volumes {
             return Ok(Place { source: MountSource::Path(path.clone()), path, read_only });
         }
         let contents = (given.contents)(volume);
-        match contents.map_err(|why| VolumeError::Contents { volume: volume.name.clone(), why })? {
+        match contents.map_err(|source| VolumeError::Contents { volume: volume.name.clone(), source })? {
             Some(files) => filled(given, volume, &files),
             None => Err(VolumeError::Unknown { volume: volume.name.clone() }),
         }
@@ -107,7 +108,7 @@ impl Volumes {
 }
 
 /// A volume that holds files of ours. Nobody but us writes to it.
-fn filled(given: &Given<'_>, volume: &Volume, files: &[VolumeFile]) -> Result<Place, VolumeError> {
+fn filled(given: &Given<'_>, volume: &Volume, files: &Files) -> Result<Place, VolumeError> {
     let place = place(given, &volume.name, holds_secrets(volume))?;
     open_to_all(volume, &place.path)?;
     let group = given.plan.fs_group;
@@ -141,16 +142,6 @@ pub(crate) fn in_memory(volume: &Volume) -> Option<MemoryVolume> {
     }
     let size_limit = memory.and_then(limit).map(|(limit, _)| limit);
     Some(MemoryVolume { name: volume.name.clone(), size_limit })
-}
-
-/// Whether the volume holds what must not stay on a disk.
-fn holds_secrets(volume: &Volume) -> bool {
-    let projected = volume.projected.as_ref().and_then(|projected| projected.sources.as_ref());
-    volume.secret.is_some()
-        || projected
-            .into_iter()
-            .flatten()
-            .any(|source| source.secret.is_some() || source.service_account_token.is_some())
 }
 
 /// `sizeLimit` in bytes and as written; zero is no limit (`eviction_manager.go`, `emptyDirLimitEviction`).
