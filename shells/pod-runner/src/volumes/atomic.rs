@@ -25,7 +25,7 @@ pub(super) fn write(
 ) -> Result<(), (PathBuf, io::Error)> {
     let data = volume.join("..data");
     let before = fs::read_link(&data).ok();
-    let name = now.strftime("..%Y_%m_%d_%H_%M_%S.%f").to_string();
+    let name = now.strftime("..%Y_%m_%d_%H_%M_%S.%9f").to_string();
     let stamped = volume.join(&name);
     if before.as_deref() != Some(Path::new(&name)) {
         let fail = |error| (stamped.clone(), error);
@@ -139,10 +139,7 @@ mod tests {
         let volume = place.path().join("volume");
         fs::create_dir(&volume).unwrap();
         for path in ["../out", "/etc/out", "a/../../out"] {
-            assert!(
-                write(&volume, &[file(path, "x", 0o644)].into(), Timestamp::now(), |_| ()).is_err(),
-                "{path}"
-            );
+            assert!(write(&volume, &[file(path, "x", 0o644)].into(), Timestamp::now(), |_| ()).is_err(), "{path}");
         }
         assert!(!place.path().join("out").exists());
     }

@@ -12,17 +12,17 @@ pub(super) fn check(path: &Path, kind: &str) -> Result<(), String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(format!("stat {}: {error}", path.display())),
     };
-    let is = |wanted: fn(&FileType) -> bool, what: &str| match there.as_ref().is_some_and(wanted) {
-        true => Ok(()),
-        false => Err(format!("hostPath type check failed: {} is not a {what}", path.display())),
+    let is = |wanted: fn(&FileType) -> bool, what: &str| {
+        let fits = there.as_ref().is_some_and(wanted);
+        fits.then_some(()).ok_or_else(|| format!("hostPath type check failed: {} is not a {what}", path.display()))
     };
     match kind {
-        // A container runtime makes what is missing (containerd: `internal/cri/opts/spec_linux_opts.go`, `WithMounts`).
-        "" if there.is_none() => make_directory(path),
-        "" => Ok(()),
-        "DirectoryOrCreate" if there.is_none() => make_directory(path),
-        "Directory" | "DirectoryOrCreate" => is(FileType::is_dir, "directory"),
+        // Without a type a container runtime makes what is missing (containerd:
+        // `internal/cri/opts/spec_linux_opts.go`, `WithMounts`).
+        "" | "DirectoryOrCreate" if there.is_none() => make_directory(path),
         "FileOrCreate" if there.is_none() => make_file(path),
+        "" => Ok(()),
+        "Directory" | "DirectoryOrCreate" => is(FileType::is_dir, "directory"),
         "File" | "FileOrCreate" => is(FileType::is_file, "file"),
         "Socket" => is(FileType::is_socket, "socket file"),
         "CharDevice" => is(FileType::is_char_device, "character device"),
