@@ -84,3 +84,42 @@ pub(super) fn after(time: Timestamp, span: Duration) -> Timestamp {
 pub(super) fn elapsed(earlier: Timestamp, later: Timestamp) -> Duration {
     Duration::try_from(later.duration_since(earlier)).unwrap_or(Duration::ZERO)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn delays_double_up_to_five_minutes() {
+        let (pace, mut back_off, mut delays) = (Pace::scaled(1.0), BackOff::default(), Vec::new());
+        for second in 0..7 {
+            back_off.grow(at(second), at(second), &pace);
+            delays.push(back_off.delay().as_secs());
+        }
+        assert_eq!(delays, [10, 20, 40, 80, 160, 300, 300]);
+    }
+
+    #[test]
+    fn a_delay_counts_from_the_end_and_is_forgotten_after_ten_minutes() {
+        let (pace, mut back_off) = (Pace::scaled(1.0), BackOff::default());
+        assert_eq!(back_off.until_since(at(0), at(0), &pace), None);
+        back_off.grow(at(0), at(5), &pace);
+        assert_eq!(back_off.until_since(at(100), at(109), &pace), Some(at(110)));
+        assert_eq!(back_off.until_since(at(100), at(110), &pace), None);
+        assert_eq!(back_off.until_since(at(606), at(606), &pace), None);
+        assert_eq!(back_off.until(at(14), &pace), Some(at(15)));
+        back_off.grow(at(606), at(606), &pace);
+        assert_eq!(back_off.delay().as_secs(), 10);
+    }
+
+    #[test]
+    fn no_scale_lets_a_machine_spin() {
+        for scale in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(Pace::scaled(scale).resync >= Duration::from_millis(1));
+        }
+    }
+}

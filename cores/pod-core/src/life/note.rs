@@ -55,3 +55,24 @@ pub(super) fn go_duration(duration: Duration) -> String {
         (hours, minutes) => format!("{hours}h{minutes}m{seconds}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_told_as_go_tells_them() {
+        let table = [
+            (0, "0s"),
+            (30, "30ms"),
+            (1500, "1.5s"),
+            (10_000, "10s"),
+            (80_000, "1m20s"),
+            (300_000, "5m0s"),
+            (3_661_001, "1h1m1.001s"),
+        ];
+        for (millis, expected) in table {
+            assert_eq!(go_duration(Duration::from_millis(millis)), expected);
+        }
+    }
+}
