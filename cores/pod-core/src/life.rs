@@ -16,6 +16,20 @@
 //!              +--------------------------------------------------Exited--------------- preStop, turn, Stop
 //! ```
 //!
+//! ```
+//! use std::sync::Arc;
+//! use outrigger_pod_core::life::{Action, Event, Machine, Options};
+//! use outrigger_pod_core::plan::PodPlan;
+//!
+//! # let manifest = serde_json::json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "image": "i"}]}});
+//! let plan = Arc::new(PodPlan::new(serde_json::from_value(manifest)?, "1e9b5a3c-0000-4000-8000-000000000000")?);
+//! # let now = jiff::Timestamp::UNIX_EPOCH;
+//! let mut machine = Machine::new(plan, Options::default(), now);
+//! assert_eq!(machine.step(now, Event::Tick), [Action::Prepare]);
+//! assert_eq!(machine.status().phase.as_deref(), Some("Pending"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Ending begins by itself when no main container will run again or an init container failed for good, by the deadline
 //! (`activeDeadlineSeconds`), by [`Event::Delete`] and by [`Event::Evict`]. The phase becomes final when the last
 //! container has ended, never before (`pkg/kubelet/status/status_manager.go`, `mergePodStatus`).

@@ -28,7 +28,8 @@ fn live(pod: &[u64], moves: &[u64]) -> Result<(), TestCaseError> {
 }
 
 fn config() -> Config {
-    Config { cases: 25_000, failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() }
+    let given = Config::default();
+    Config { cases: given.cases.max(25_000), failure_persistence: None, max_shrink_iters: 20_000, ..given }
 }
 
 // Four times 25,000 orders, so that two cores share them.

@@ -145,7 +145,7 @@ impl Machine {
             }
             return Ok((machine, actions));
         }
-        if machine.prepare == Prepare::Asked && machine.ending.is_none() {
+        if machine.prepare == Prepare::Asked && machine.ending.is_none() && world.lost == Lost::Ended {
             actions.push(Action::Prepare);
         }
         let World { found, lost } = world;

@@ -95,8 +95,8 @@ impl Machine {
 
     /// How the containers of this pod last ended; only those that did.
     pub fn last_exits(&self) -> Vec<LastExit> {
-        let all = self.plan.containers.iter().zip(self.views());
-        let exits = all.filter_map(|(plan, view)| {
+        let all = self.plan.containers.iter().zip(&self.containers).zip(self.views());
+        let exits = all.filter(|((_, container), _)| container.created).filter_map(|((plan, _), view)| {
             let ended = view.end().or(view.last)?;
             Some(LastExit {
                 container: plan.name.clone(),

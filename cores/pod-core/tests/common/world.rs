@@ -121,6 +121,7 @@ impl World {
             17 if choices.one_in(3) => self.delete(Some(choices.seconds(20))),
             17 if choices.one_in(4) => self.evict(),
             18 if choices.one_in(3) => self.drop_answer(choices),
+            19 if choices.one_in(2) => self.late_answer(choices),
             _ => self.wait(choices),
         }
     }
@@ -166,6 +167,10 @@ impl World {
                 }
                 self.happens(Event::StartFailed { instance, problem, message: text() })
             }
+            Action::Start(instance) if choices.one_in(8) => {
+                // It ended before its start was told.
+                self.ends(instance, CODES[choices.below(CODES.len())])
+            }
             Action::Start(instance) => {
                 let process = Process { began: self.now, kill_at: None, told: false };
                 self.alive.insert(instance.clone(), process);
@@ -199,6 +204,25 @@ impl World {
             return Ok(());
         }
         self.wait(choices)
+    }
+
+    /// An event comes once more after its instance is gone; it changes nothing.
+    fn late_answer(&mut self, choices: &mut Choices) -> Verdict {
+        let newest = |instance: &Instance| self.started.iter().rfind(|it| it.container == instance.container).cloned();
+        let stale = |line: &&Line| match line {
+            Line::At(_, event) => instance_of(event).is_some_and(|it| newest(it).is_some_and(|newest| *it < newest)),
+            _ => false,
+        };
+        let all: Vec<&Line> = self.trace.iter().filter(stale).collect();
+        if all.is_empty() {
+            return self.wait(choices);
+        }
+        let Line::At(_, event) = all[choices.below(all.len())] else { return Ok(()) };
+        let (event, before) = (event.clone(), self.machine.record());
+        self.happens(event)?;
+        let mut after = self.machine.record();
+        after["now"] = before["now"].clone();
+        ensure(before == after, "a late answer changes something")
     }
 
     /// A process ends by itself.
@@ -495,6 +519,19 @@ impl World {
 
     fn role(&self, name: &ContainerName) -> Role {
         self.plan.container(name).expect("a container of the plan").role
+    }
+}
+
+fn instance_of(event: &Event) -> Option<&Instance> {
+    match event {
+        Event::ImageReady { instance, .. }
+        | Event::ImageFailed { instance, .. }
+        | Event::Started { instance, .. }
+        | Event::StartFailed { instance, .. }
+        | Event::Exited { instance, .. }
+        | Event::HookDone { instance, .. }
+        | Event::Probed { instance, .. } => Some(instance),
+        _ => None,
     }
 }
 
