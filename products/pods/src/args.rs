@@ -131,7 +131,7 @@ pub struct CheckArgs {
     pub settings: SettingsArgs,
 }
 
-/// The settings of `run.yaml` as flags. The file and the environment are read by [`crate::settings`].
+/// The settings of `run.yaml` as flags. The file and the environment are read by `settings`.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Settings of this machine (run.yaml)")]
 pub struct SettingsArgs {

@@ -1,8 +1,8 @@
 //! Container logs: pipes drained into files in the CRI log format, and read back.
 //!
 //! One thread of the process drains the pipes of all its containers ([`LogThread`]), so that nothing else is slowed by it
-//! and a container is slowed by nothing of ours but that thread. Each stream is cut into records ([`record`]), which go
-//! to a file that rotates ([`file`]).
+//! and a container is slowed by nothing of ours but that thread. Each stream is cut into records (`record`), which go
+//! to a file that rotates (`file`).
 //!
 //! ```text
 //! pipe ──► 64 KiB as they come ──► live readers (bounded; a slow one is told what it missed)

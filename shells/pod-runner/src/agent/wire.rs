@@ -372,9 +372,9 @@ impl Channel {
     /// The next frame, if it has arrived whole.
     pub fn take<T: DeserializeOwned>(&mut self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
         let Some(header) = self.bytes.first_chunk::<HEADER>() else { return Ok(None) };
-        let [a, b, c, d, e, f] = *header;
-        let length = u32::from_le_bytes([a, b, c, d]) as usize;
-        let count = usize::from(u16::from_le_bytes([e, f]));
+        let [l0, l1, l2, l3, c0, c1] = *header;
+        let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        let count = usize::from(u16::from_le_bytes([c0, c1]));
         if length > MAX_FRAME || count > MAX_DESCRIPTORS {
             return Err(io::ErrorKind::InvalidData.into());
         }
