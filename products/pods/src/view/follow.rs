@@ -1,0 +1,62 @@
+//! What a container writes, run after run, read from its log files: a reader that is slow slows nobody.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::ContainerStatus;
+use outrigger_pod_core::life::Instance;
+use outrigger_pod_core::plan::ContainerName;
+use outrigger_pod_runner::handle::{Handle, Snapshot};
+use outrigger_pod_runner::log::read::{Line, LogReader, ReadOptions};
+use tokio::sync::{mpsc, watch};
+
+use super::state::containers;
+
+/// Sends all lines of all runs of one container, until the pod has ended or nobody listens. `source` names it.
+pub async fn follow(
+    handle: Handle,
+    container: ContainerName,
+    source: usize,
+    lines: mpsc::Sender<(usize, Vec<Line>)>,
+) -> anyhow::Result<()> {
+    let mut status = handle.status.clone();
+    let mut attempt = 0;
+    while has_run(&mut status, &container, attempt).await {
+        let run = Instance { container: container.clone(), attempt };
+        let mut reader = LogReader::following(&handle.directory.log(&run)?, ReadOptions::default(), over(status.clone(), run));
+        while let Some(some) = reader.next().await? {
+            if lines.send((source, some)).await.is_err() {
+                return Ok(());
+            }
+        }
+        attempt += 1;
+    }
+    Ok(())
+}
+
+/// Waits until this run of the container has begun; `false` where it never will.
+async fn has_run(status: &mut watch::Receiver<Arc<Snapshot>>, container: &ContainerName, attempt: u32) -> bool {
+    let begun = |snapshot: &Snapshot| newest_run(snapshot, container).is_some_and(|newest| newest >= attempt);
+    let seen = status.wait_for(|snapshot| begun(snapshot) || snapshot.end.is_some()).await.map(|seen| begun(&seen));
+    seen.unwrap_or_else(|_| begun(&status.borrow()))
+}
+
+/// The newest run of a container that has begun.
+fn newest_run(snapshot: &Snapshot, container: &ContainerName) -> Option<u32> {
+    let lives = snapshot.running.keys().filter(|run| run.container == *container).map(|run| run.attempt).max();
+    let told = containers(&snapshot.status).find(|one| one.name == container.0).filter(|one| has_begun(one));
+    lives.max(told.and_then(|one| u32::try_from(one.restart_count).ok()))
+}
+
+fn has_begun(status: &ContainerStatus) -> bool {
+    let begun = [&status.state, &status.last_state].map(|state| {
+        state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+    });
+    begun.contains(&true)
+}
+
+/// Resolves when this run is over, or the runner has ended.
+fn over(mut status: watch::Receiver<Arc<Snapshot>>, run: Instance) -> outrigger_pod_runner::launcher::BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let _ = status.wait_for(|snapshot| !snapshot.running.contains_key(&run)).await;
+    })
+}
