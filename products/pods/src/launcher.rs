@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::PodSpec;
+use serde::{Deserialize, Serialize};
 
 use crate::settings::LauncherChoice;
 
 /// The launcher that is used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Chosen {
     /// Processes of this machine.
     Host,

@@ -1,22 +1,98 @@
 //! `outrigger run`: from the command line to running pods, and from their end to an exit code.
+//!
+//! ```text
+//! settings, manifests ──► errands ──examined──► foreground: runners and a view in this process
+//!                                          └──► detached: a process for each
+//! ```
 
+mod detach;
+mod errand;
+mod foreground;
+mod pod;
+mod ports;
+mod prepare;
+mod resources;
+
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PodSpec;
 use outrigger_config::Faults;
+use outrigger_pod_runner::directory::KeepRules;
+use outrigger_pod_runner::host::HostLauncher;
+use outrigger_pod_runner::launcher::Launcher;
+use outrigger_pod_runner::log::LogThread;
 
+use crate::Parts;
 use crate::args::{Form, RunArgs};
+use crate::launcher::{self, Chosen};
 use crate::manifest::{self, Work};
-use crate::settings::{self, Surroundings};
+use crate::runtime;
+use crate::settings::{self, Settings, Surroundings};
 use crate::show::{objects, out, plan};
+use errand::{Errand, How, What};
+use foreground::Wish;
+use pod::Tools;
 
-/// Runs what the manifests say.
-pub fn run(args: &RunArgs) -> anyhow::Result<i32> {
-    let (_settings, warnings) = settings::settings(&args.settings, &Surroundings::here())?;
-    tell(&warnings);
+/// Runs what the manifests say; answers the exit code.
+pub fn run(args: &RunArgs, parts: Parts) -> anyhow::Result<i32> {
+    let (settings, odd) = settings::settings(&args.settings, &Surroundings::here())?;
+    let given = prepare::given(&args.given)?;
     let (work, warnings) = manifest::load(&args.files, &args.given, args.how.strict)?;
-    tell(&warnings);
-    if args.how.dry_run {
-        return dry_run(&work, args.how.output);
+    let (chosen, why) = choose(&settings, &work)?;
+    if !args.how.quiet {
+        out::note(&format!("outrigger: launcher {}: {why}", chosen.name()));
     }
-    anyhow::bail!("this build shows what would run; use --dry-run")
+    tell(&odd);
+    tell(&warnings);
+    let mut how = How::new(&settings, chosen);
+    how.timeout = args.how.timeout;
+    how.keep = args.how.keep;
+    how.pod_ip = args.given.pod_ip;
+    let launcher = launcher_of(&how.launcher)?;
+    let mut notes = Vec::new();
+    let errands = prepare::errands(work, &given, &how, &mut notes)?;
+    notes.iter().for_each(|note| out::note(&format!("outrigger: {note}")));
+    tell(&prepare::examine(&errands, &launcher, &parts.providers, args.how.strict)?);
+    let mut errands: Vec<Errand> = errands.into_iter().map(|(_, errand)| errand).collect();
+    if args.how.dry_run {
+        return dry_run(&errands, args.how.output);
+    }
+    prune(&settings);
+    if args.how.detach {
+        return detach::detach(&errands);
+    }
+    let tools = tools(launcher, parts)?;
+    let wish = Wish { form: args.how.output, quiet: args.how.quiet };
+    runtime::block_on(async |stop| foreground::run(std::mem::take(&mut errands), tools, wish, stop).await)
+}
+
+/// The process of one detached pod or Job.
+pub fn detached(parts: Parts) -> anyhow::Result<i32> {
+    let errand = detach::errand()?;
+    let tools = tools(launcher_of(&errand.how.launcher)?, parts)?;
+    runtime::block_on(async |stop| detach::carry_out(errand, tools, stop).await)
+}
+
+fn choose(settings: &Settings, work: &Work) -> anyhow::Result<(Chosen, String)> {
+    let pods = work.pods.iter().filter_map(|(_, pod)| pod.spec.as_ref());
+    let templates = work.jobs.iter().filter_map(|(_, job)| job.spec.as_ref()?.template.spec.as_ref());
+    let specs: Vec<&PodSpec> = pods.chain(templates).collect();
+    let apptainer = launcher::find_apptainer(std::env::var_os("PATH").as_deref());
+    launcher::choose(settings.launcher, &specs, apptainer.as_deref()).map_err(|why| anyhow!(why))
+}
+
+fn launcher_of(chosen: &Chosen) -> anyhow::Result<Arc<dyn Launcher>> {
+    match chosen {
+        Chosen::Host => Ok(Arc::new(HostLauncher::new().context("the launcher host cannot work here")?)),
+        Chosen::Apptainer(_) => Err(anyhow!("the launcher apptainer is not part of this release; use --launcher host")),
+    }
+}
+
+fn tools(launcher: Arc<dyn Launcher>, parts: Parts) -> anyhow::Result<Tools> {
+    let logs = LogThread::start().context("the thread that writes logs cannot be started")?;
+    Ok(Tools { launcher, providers: parts.providers, logs: Arc::new(logs) })
 }
 
 fn tell(warnings: &Faults) {
@@ -25,19 +101,32 @@ fn tell(warnings: &Faults) {
     }
 }
 
+/// What finished long ago goes in passing; that it may fail is no reason not to run.
+fn prune(settings: &Settings) {
+    let rules = KeepRules { age: settings.keep, ..KeepRules::default() };
+    if let Err(error) = settings.state.prune(rules, Timestamp::now()) {
+        out::note(&format!("outrigger: old pods could not be removed: {}", crate::record::chain(&error)));
+    }
+}
+
 /// Shows what would run.
-fn dry_run(work: &Work, form: Form) -> anyhow::Result<i32> {
-    let objects = work
-        .pods
-        .iter()
-        .map(|(_, pod)| serde_json::to_value(pod))
-        .chain(work.jobs.iter().map(|(_, job)| serde_json::to_value(job)))
-        .collect::<Result<Vec<_>, _>>()?;
-    let text = objects::text(&objects::one_or_list(objects), form).unwrap_or_else(|| {
-        let pods = work.pods.iter().map(|(_, pod)| plan::pod(pod));
-        let jobs = work.jobs.iter().map(|(_, job)| plan::job(job));
-        pods.chain(jobs).collect::<Vec<_>>().join("\n")
-    });
+fn dry_run(errands: &[Errand], form: Form) -> anyhow::Result<i32> {
+    let mut found = Vec::new();
+    let mut texts = Vec::new();
+    for errand in errands {
+        let (mut object, version, kind) = match &errand.what {
+            What::Pod(pod) => (serde_json::to_value(pod)?, "v1", "Pod"),
+            What::Job(job) => (serde_json::to_value(job)?, "batch/v1", "Job"),
+        };
+        object["apiVersion"] = version.into();
+        object["kind"] = kind.into();
+        found.push(object);
+        texts.push(match &errand.what {
+            What::Pod(pod) => plan::pod(pod),
+            What::Job(job) => plan::job(job),
+        });
+    }
+    let text = objects::text(&objects::one_or_list(found), form).unwrap_or_else(|| texts.join("\n"));
     out::print(&text)?;
     Ok(0)
 }

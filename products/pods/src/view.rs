@@ -1,4 +1,10 @@
 //! What a running pod looks like: live lines and logs on a terminal, plain lines elsewhere.
 
-pub mod line;
+mod follow;
+mod line;
+mod live;
+pub mod paint;
 pub mod screen;
+pub mod show;
+mod state;
+pub mod watch;

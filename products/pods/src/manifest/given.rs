@@ -48,7 +48,7 @@ impl Variables {
         (!self.0.is_empty()).then(|| Secret { metadata, data: Some(data.collect()), ..Secret::default() })
     }
 
-    /// Lays the variables over those of every container of a pod.
+    /// Lays the variables over those of every container of a pod. They stand first, so that others may refer to them.
     pub fn lay_over(&self, spec: &mut PodSpec) {
         for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
             if self.0.is_empty() {
@@ -56,7 +56,7 @@ impl Variables {
             }
             let env = container.env.get_or_insert_default();
             env.retain(|variable| !self.0.iter().any(|(name, _)| *name == variable.name));
-            env.extend(self.0.iter().enumerate().map(|(place, (name, _))| reference(name, place)));
+            env.splice(0..0, self.0.iter().enumerate().map(|(place, (name, _))| reference(name, place)));
         }
     }
 }

@@ -6,17 +6,18 @@ use k8s_openapi::api::core::v1::ContainerStatus;
 use outrigger_pod_core::life::Instance;
 use outrigger_pod_core::plan::ContainerName;
 use outrigger_pod_runner::handle::{Handle, Snapshot};
-use outrigger_pod_runner::log::read::{Line, LogReader, ReadOptions};
+use outrigger_pod_runner::log::read::{LogReader, ReadOptions};
 use tokio::sync::{mpsc, watch};
 
 use super::state::containers;
+use super::watch::Event;
 
 /// Sends all lines of all runs of one container, until the pod has ended or nobody listens. `source` names it.
 pub async fn follow(
     handle: Handle,
     container: ContainerName,
     source: usize,
-    lines: mpsc::Sender<(usize, Vec<Line>)>,
+    events: mpsc::Sender<Event>,
 ) -> anyhow::Result<()> {
     let mut status = handle.status.clone();
     let mut attempt = 0;
@@ -24,7 +25,7 @@ pub async fn follow(
         let run = Instance { container: container.clone(), attempt };
         let mut reader = LogReader::following(&handle.directory.log(&run)?, ReadOptions::default(), over(status.clone(), run));
         while let Some(some) = reader.next().await? {
-            if lines.send((source, some)).await.is_err() {
+            if events.send(Event::Lines(source, some)).await.is_err() {
                 return Ok(());
             }
         }
