@@ -9,6 +9,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use outrigger_pod_runner::claims::Provider;
+use outrigger_pod_runner::directory::StateDirectory;
+use tokio_util::sync::CancellationToken;
 
 pub mod args;
 mod commands;
@@ -16,6 +18,7 @@ mod launcher;
 mod manifest;
 mod record;
 mod run;
+mod runtime;
 mod settings;
 mod show;
 mod text;
@@ -23,7 +26,7 @@ mod verdict;
 mod view;
 
 pub use args::Command;
-use settings::SettingsError;
+use settings::{Settings, SettingsError};
 
 /// What the executable wires in: the products that hand out what Kubernetes does not know.
 #[derive(Default)]
@@ -43,26 +46,41 @@ pub fn execute(command: Command, parts: Parts) -> ExitCode {
     ExitCode::from(u8::try_from(code.clamp(0, 255)).unwrap_or(u8::MAX))
 }
 
+/// The command's name for messages, and what it came to.
 fn dispatch(command: Command, parts: Parts) -> (&'static str, anyhow::Result<i32>) {
-    drop(parts);
-    let state = |places: &args::PlaceArgs| settings::of_places(places).map(|settings| settings.state);
     match command {
         Command::Run(args) => match &args.action {
             Some(args::RunAction::Check(check)) => ("run check", commands::check::check(check)),
-            None => ("run", run::run(&args)),
+            None => ("run", run::run(&args, parts)),
         },
-        Command::Ps(args) => ("ps", state(&args.places).map_err(Into::into).and_then(|it| commands::ps::ps(&args, &it))),
-        Command::Describe(args) => {
-            ("describe", state(&args.places).map_err(Into::into).and_then(|it| commands::describe::describe(&args, &it)))
+        Command::Ps(args) => ("ps", with_state(&args.places, |it| commands::ps::ps(&args, &it.state))),
+        Command::Exec(args) => ("exec", talk(&args.places, async |it, stop| commands::talk::exec(&args, it, stop).await)),
+        Command::Attach(args) => {
+            ("attach", talk(&args.places, async |it, stop| commands::talk::attach(&args, it, stop).await))
         }
-        Command::Prune(args) => (
-            "prune",
-            settings::of_places(&args.places)
-                .map_err(Into::into)
-                .and_then(|it| commands::rm::prune(&args, &it.state, it.keep)),
-        ),
-        _ => ("", Err(anyhow::anyhow!("this command is not part of this build yet"))),
+        Command::Stop(args) => ("stop", talk(&args.places, async |it, stop| commands::talk::stop(&args, it, stop).await)),
+        Command::Logs(args) => ("logs", talk(&args.places, async |it, stop| commands::logs::logs(&args, it, stop).await)),
+        Command::Describe(args) => {
+            ("describe", with_state(&args.places, |it| commands::describe::describe(&args, &it.state)))
+        }
+        Command::Rm(args) => ("rm", talk(&args.places, async |it, stop| commands::rm::rm(&args, it, stop).await)),
+        Command::Prune(args) => ("prune", with_state(&args.places, |it| commands::rm::prune(&args, &it.state, it.keep))),
+        Command::DetachedRunner => ("run", run::detached(parts)),
     }
+}
+
+/// A command that only looks at what is written down.
+fn with_state(places: &args::PlaceArgs, work: impl FnOnce(&Settings) -> anyhow::Result<i32>) -> anyhow::Result<i32> {
+    work(&settings::of_places(places)?)
+}
+
+/// A command that talks to runners.
+fn talk(
+    places: &args::PlaceArgs,
+    work: impl AsyncFnOnce(&StateDirectory, &CancellationToken) -> anyhow::Result<i32>,
+) -> anyhow::Result<i32> {
+    let settings = settings::of_places(places)?;
+    runtime::block_on(async |stop| work(&settings.state, stop.token()).await)
 }
 
 /// 2 where the configuration or the manifest is wrong, 3 where nothing can run here; else failed by us, which for `run`

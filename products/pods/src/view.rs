@@ -1,7 +1,7 @@
 //! What a running pod looks like: live lines and logs on a terminal, plain lines elsewhere.
 
 mod follow;
-mod line;
+pub mod line;
 mod live;
 pub mod paint;
 pub mod screen;

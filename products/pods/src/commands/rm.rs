@@ -4,15 +4,35 @@ use std::time::Duration;
 
 use anyhow::bail;
 use jiff::Timestamp;
-use outrigger_pod_runner::directory::{Kind, KeepRules, RunDirectory, StateDirectory};
+use outrigger_pod_runner::directory::{KeepRules, Kind, RunDirectory, StateDirectory};
+use tokio_util::sync::CancellationToken;
 
+use super::talk;
 use crate::args::{PruneArgs, RmArgs};
 use crate::record::{self, Record};
 use crate::show::out;
 use crate::text;
 
+/// Removes pods and jobs with all their runs; with `--force` they are stopped first.
+pub async fn rm(args: &RmArgs, state: &StateDirectory, interrupted: &CancellationToken) -> anyhow::Result<i32> {
+    let mut code = 0;
+    for directory in targets(args, state)? {
+        if args.force && directory.life()?.may_live() && talk::ask_to_stop(&Record::read(directory.clone())?, None).await? {
+            tokio::select! {
+                ended = talk::wait_for_end(&directory) => ended?,
+                () = interrupted.cancelled() => return Ok(crate::verdict::INTERRUPTED),
+            }
+        }
+        if let Err(error) = remove(state, &directory) {
+            out::note(&format!("outrigger rm: {error:#}"));
+            code = 1;
+        }
+    }
+    Ok(code)
+}
+
 /// The directories that `rm` is about.
-pub fn targets(args: &RmArgs, state: &StateDirectory) -> anyhow::Result<Vec<RunDirectory>> {
+fn targets(args: &RmArgs, state: &StateDirectory) -> anyhow::Result<Vec<RunDirectory>> {
     if args.all {
         let records = record::newest(state, |line| out::note(&format!("outrigger rm: {line}")))?;
         return Ok(records.into_iter().filter(|it| args.force || it.has_ended()).map(|it| it.directory().clone()).collect());
@@ -25,7 +45,7 @@ pub fn targets(args: &RmArgs, state: &StateDirectory) -> anyhow::Result<Vec<RunD
 }
 
 /// Removes all runs of a name; nothing where its newest one lives.
-pub fn remove(state: &StateDirectory, newest: &RunDirectory) -> anyhow::Result<()> {
+fn remove(state: &StateDirectory, newest: &RunDirectory) -> anyhow::Result<()> {
     let label = format!("{} {}", newest.kind(), newest.name());
     if newest.life()?.may_live() {
         bail!("{label} still runs; stop it first, or use --force");

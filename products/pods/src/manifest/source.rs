@@ -1,39 +1,24 @@
-//! From the command line's files to the objects in them, each with its place in the text.
+//! From the command line's files to the checked objects in them, each with its place in the text.
 //!
-//! Lists are taken apart here (`List` and the typed lists of an API server). What the objects mean is checked later.
+//! What is wrong is `pod-core`'s to find, by field path; here the paths are joined to lines and columns.
 
 use std::io::{self, Read};
 use std::rc::Rc;
 
-use outrigger_config::{Document, Fault, Faults, Path, Position, Step};
+use outrigger_config::{Document, Fault, Faults, Path, Position, Severity, Step};
+use outrigger_pod_core::check::{self, Object};
+use outrigger_pod_core::fault::{self as core, FieldPath, Segment};
 use serde_json::Value;
 
-/// One object of a manifest.
+/// Where an object stands.
 #[derive(Clone, Debug)]
-pub struct Object {
+pub struct Place {
     document: Rc<Document>,
     /// Where in its document it begins: empty, or an item of a list.
     base: Path,
-    /// Its `apiVersion`, empty where it has none.
-    pub api_version: String,
-    /// Its `kind`, empty where it has none.
-    pub kind: String,
-    /// The object.
-    pub value: Value,
 }
 
-impl Object {
-    /// `metadata.name`, or what it is generated from; empty where it has neither.
-    pub fn name(&self) -> &str {
-        let metadata = &self.value["metadata"];
-        metadata["name"].as_str().or_else(|| metadata["generateName"].as_str()).unwrap_or_default()
-    }
-
-    /// `metadata.namespace`, where it has one.
-    pub fn namespace(&self) -> Option<&str> {
-        self.value["metadata"]["namespace"].as_str()
-    }
-
+impl Place {
     /// The file it stands in, as it was named.
     pub fn file(&self) -> &str {
         self.document.file()
@@ -44,29 +29,16 @@ impl Object {
         self.document.position(&self.base)
     }
 
-    /// An error about the value at `path` of the object.
+    /// An error about the value at `path` of the object; where the value is no scalar, it stands at its key.
     pub fn fault(&self, path: &str, message: impl Into<String>) -> Fault {
-        let path = self.path(path);
-        self.document.fault(&path, message)
-    }
-
-    /// An error about the key at the end of `path` of the object.
-    pub fn key_fault(&self, path: &str, message: impl Into<String>) -> Fault {
-        let path = self.path(path);
-        self.document.key_fault(&path, message)
-    }
-
-    fn path(&self, path: &str) -> Path {
         let Ok(below) = path.parse::<Path>();
-        self.base.steps().iter().chain(below.steps()).cloned().collect::<Path>()
+        let path: Path = self.base.steps().iter().chain(below.steps()).cloned().collect();
+        fault(&self.document, &path, message.into())
     }
 }
 
-/// Reads all objects of all files, in their order.
-///
-/// # Errors
-/// Every fault of every file: not readable, no YAML, no object.
-pub fn read_all<'a>(files: impl IntoIterator<Item = &'a str>) -> (Vec<Object>, Faults) {
+/// Reads and checks all objects of all files, in their order, with every fault of every file.
+pub fn read_all<'a>(files: impl IntoIterator<Item = &'a str>) -> (Vec<(Place, Object)>, Faults) {
     let mut objects = Vec::new();
     let mut faults = Faults::default();
     let mut stdin_is_read = false;
@@ -78,8 +50,7 @@ pub fn read_all<'a>(files: impl IntoIterator<Item = &'a str>) -> (Vec<Object>, F
         match read_one(file) {
             Ok(documents) => {
                 for document in documents {
-                    faults.extend(document.warnings().clone());
-                    take_apart(&Rc::new(document), &Path::default(), &mut objects, &mut faults);
+                    take(Rc::new(document), &mut objects, &mut faults);
                 }
             }
             Err(more) => faults.extend(more),
@@ -104,35 +75,75 @@ fn read_limited(from: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn take_apart(document: &Rc<Document>, base: &Path, objects: &mut Vec<Object>, faults: &mut Faults) {
-    let Some(value) = at(document.value(), base) else { return };
-    if !value.is_object() {
-        faults.push(document.fault(base, "is no Kubernetes object").help("begin with `apiVersion` and `kind`"));
-        return;
+fn take(document: Rc<Document>, objects: &mut Vec<(Place, Object)>, faults: &mut Faults) {
+    faults.extend(document.warnings().clone());
+    let checked = check::check(document.value());
+    faults.extend(checked.faults.into_iter().map(|fault| join(&document, fault)));
+    for located in checked.objects {
+        let place = Place { document: Rc::clone(&document), base: path(&located.path) };
+        objects.push((place, located.object));
     }
-    let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
-    let kind = text("kind");
-    let items = base.key("items");
-    match (&value["items"], kind.strip_suffix("List")) {
-        (Value::Array(list), Some(of)) => {
-            for index in 0..list.len() {
-                let before = objects.len();
-                take_apart(document, &items.index(index), objects, faults);
-                // The items of a typed list (`PodList`) need not name their kind again.
-                for object in objects[before..].iter_mut().filter(|object| object.kind.is_empty() && !of.is_empty()) {
-                    of.clone_into(&mut object.kind);
-                    object.api_version = text("apiVersion");
-                }
-            }
+}
+
+/// A fault of `pod-core` with its place in the text.
+fn join(document: &Document, found: core::Fault) -> Fault {
+    let core::Fault { path: at, severity, mut message, mut help } = found;
+    let path = path(&at);
+    if let Some((name, advice)) = other_kind(document.value(), &at) {
+        message = format!("{name} does not run here");
+        help = Some(advice.to_owned());
+    }
+    // What YAML made of it may not be what the user sees in the text.
+    if let Some(written) = document.written(&path).filter(|written| !written.quoted && message.starts_with("is the "))
+        && !message.contains(&written.text)
+    {
+        message = format!("{message} (it reads {})", written.text);
+    }
+    let mut fault = match severity {
+        core::Severity::Warning => document.key_fault(&path, message),
+        core::Severity::Error => fault(document, &path, message),
+    };
+    fault.severity = match severity {
+        core::Severity::Warning => Severity::Warning,
+        core::Severity::Error => Severity::Error,
+    };
+    fault.help(help.unwrap_or_default())
+}
+
+fn fault(document: &Document, path: &Path, message: String) -> Fault {
+    match at(document.value(), path) {
+        Some(Value::Object(_) | Value::Array(_)) => document.key_fault(path, message),
+        _ => document.fault(path, message),
+    }
+}
+
+/// Where a fault is about a kind that does not run here: what it is, and what would run instead.
+fn other_kind(value: &Value, at_kind: &FieldPath) -> Option<(String, &'static str)> {
+    let (Segment::Key(last), above) = at_kind.0.split_last()? else { return None };
+    let object = at(value, &path(&FieldPath(above.to_vec()))).filter(|_| last == "kind")?;
+    let advice = match object["kind"].as_str()? {
+        "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "ReplicationController" => {
+            "make a Pod of its spec.template"
         }
-        _ => objects.push(Object {
-            document: Rc::clone(document),
-            base: base.clone(),
-            api_version: text("apiVersion"),
-            kind,
-            value: value.clone(),
-        }),
+        "CronJob" => "make a Job of its spec.jobTemplate",
+        "PersistentVolumeClaim" | "PersistentVolume" => "leave it out and give a directory with --volume NAME=DIR",
+        "Service" | "Ingress" | "NetworkPolicy" => "leave it out: the pods use this machine's network",
+        _ => "leave it out: Pod, Job, ConfigMap and Secret run here",
+    };
+    let version = object["apiVersion"].as_str().unwrap_or_default();
+    if matches!((version, object["kind"].as_str()?), (_, "Pod" | "Job" | "ConfigMap" | "Secret")) {
+        return None;
     }
+    let name = object["metadata"]["name"].as_str().map(|name| format!(" {name}")).unwrap_or_default();
+    Some((format!("{}{name}", object["kind"].as_str()?), advice))
+}
+
+fn path(of: &FieldPath) -> Path {
+    let steps = of.0.iter().map(|segment| match segment {
+        Segment::Key(key) => Step::Key(key.clone()),
+        Segment::Index(index) => Step::Index(*index),
+    });
+    steps.collect()
 }
 
 fn at<'v>(value: &'v Value, path: &Path) -> Option<&'v Value> {
@@ -146,23 +157,44 @@ fn at<'v>(value: &'v Value, path: &Path) -> Option<&'v Value> {
 mod tests {
     use super::*;
 
-    fn objects(text: &str) -> (Vec<Object>, Faults) {
+    fn read(text: &str) -> (usize, String) {
         let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("it.yaml");
+        let file = directory.path().join("m.yaml");
         std::fs::write(&file, text).unwrap();
-        read_all([file.to_str().unwrap()])
+        let (objects, faults) = read_all([file.to_str().unwrap()]);
+        (objects.len(), faults.to_string().replace(&format!("{}/", directory.path().display()), ""))
+    }
+
+    #[test]
+    fn every_fault_has_its_place() {
+        let (_, told) = read(
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\nspec:\n  containers:\n  - name: app\n    imagee: x\n    \
+             command: [x]\n    env:\n    - name: A\n      value: yes\n",
+        );
+        assert!(told.contains("m.yaml:8:5: warning: spec.containers[0].imagee: "), "{told}");
+        assert!(told.contains("image"), "{told}");
+        assert!(told.contains("m.yaml:12:14: spec.containers[0].env[0].value: "), "{told}");
+        assert!(told.contains("(it reads yes)"), "{told}");
     }
 
     #[test]
     fn lists_are_taken_apart_and_keep_their_places() {
-        let (objects, faults) = objects(
-            "kind: List\napiVersion: v1\nitems:\n- kind: Pod\n  metadata: {name: a}\n---\nkind: PodList\napiVersion: v1\nitems:\n- metadata:\n    name: b\n",
+        let pod = "metadata: {name: a}\n  spec: {containers: [{name: a, image: b}]}";
+        let (count, told) = read(&format!("kind: List\napiVersion: v1\nitems:\n- kind: Pod\n  apiVersion: v1\n  {pod}\n- kind: Foo\n  apiVersion: v1\n"));
+        assert_eq!(count, 1, "{told}");
+        assert!(told.starts_with("m.yaml:8:9: items[1].kind: Foo does not run here, leave it out"), "{told}");
+    }
+
+    #[test]
+    fn other_kinds_are_refused_by_name_all_at_once() {
+        let (_, told) = read(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: web}\n",
         );
-        assert!(faults.is_empty());
-        let seen: Vec<_> = objects.iter().map(|object| (object.kind.as_str(), object.name())).collect();
-        assert_eq!(seen, [("Pod", "a"), ("Pod", "b")]);
-        let fault = objects[1].fault("metadata.name", "wrong");
-        assert_eq!((fault.position.unwrap().line, fault.path.as_str()), (11, "items[0].metadata.name"));
+        assert_eq!(
+            told,
+            "m.yaml:2:7: kind: Deployment web does not run here, make a Pod of its spec.template\n\
+             m.yaml:6:7: kind: Service web does not run here, leave it out: the pods use this machine's network"
+        );
     }
 
     #[test]
@@ -171,12 +203,5 @@ mod tests {
         assert!(objects.is_empty());
         assert_eq!(faults.len(), 2);
         assert!(faults.to_string().starts_with("/nonexistent/a.yaml: cannot be read: No such file"));
-    }
-
-    #[test]
-    fn a_document_that_is_no_object_is_refused_with_its_place() {
-        let (objects, faults) = objects("kind: Pod\n---\n- a\n");
-        assert_eq!(objects.len(), 1);
-        assert!(faults.to_string().contains("it.yaml:3:1: is no Kubernetes object"));
     }
 }

@@ -18,7 +18,7 @@ use super::ports::Ports;
 use super::{pod, resources};
 use crate::args::GivenArgs;
 use crate::manifest::given::{self, Variables};
-use crate::manifest::source::Object;
+use crate::manifest::source::Place;
 use crate::manifest::{Work, token};
 use crate::record::{self, Record};
 
@@ -51,10 +51,10 @@ pub fn given(args: &GivenArgs) -> anyhow::Result<Given> {
 }
 
 /// Makes the errands. Lines for the user are added to `notes`.
-pub fn errands(work: Work, given: &Given, how: &How, notes: &mut Vec<String>) -> anyhow::Result<Vec<(Object, Errand)>> {
+pub fn errands(work: Work, given: &Given, how: &How, notes: &mut Vec<String>) -> anyhow::Result<Vec<(Place, Errand)>> {
     let mut errands = Vec::new();
     let Work { pods, jobs, config_maps, secrets } = work;
-    let mut add = |object: Object, mut what: What| -> anyhow::Result<()> {
+    let mut add = |place: Place, mut what: What| -> anyhow::Result<()> {
         let (metadata, spec) = match &mut what {
             What::Pod(pod) => (&mut pod.metadata, pod.spec.as_mut()),
             What::Job(job) => {
@@ -82,14 +82,14 @@ pub fn errands(work: Work, given: &Given, how: &How, notes: &mut Vec<String>) ->
                 ));
             }
         }
-        errands.push((object, Errand { format: FORMAT, what, beside, how: how.clone() }));
+        errands.push((place, Errand { format: FORMAT, what, beside, how: how.clone() }));
         Ok(())
     };
-    for (object, pod) in pods {
-        add(object, What::Pod(Box::new(pod)))?;
+    for (place, pod) in pods {
+        add(place, What::Pod(Box::new(pod)))?;
     }
-    for (object, job) in jobs {
-        add(object, What::Job(Box::new(job)))?;
+    for (place, job) in jobs {
+        add(place, What::Job(Box::new(job)))?;
     }
     Ok(errands)
 }
@@ -118,27 +118,27 @@ fn identify(metadata: &mut ObjectMeta) -> anyhow::Result<()> {
 
 /// Everything that is refused or warned of before anything starts.
 pub fn examine(
-    errands: &[(Object, Errand)],
+    errands: &[(Place, Errand)],
     launcher: &Arc<dyn Launcher>,
     providers: &[Arc<dyn Provider>],
     strict: bool,
 ) -> anyhow::Result<Faults> {
     let mut faults = Faults::default();
-    for (object, errand) in errands {
+    for (place, errand) in errands {
         let (pod, prefix) = pod_of(&errand.what);
         let spec = pod.spec.clone().unwrap_or_default();
         for (path, message, help) in resources::unserved(&spec, providers) {
-            faults.push(object.key_fault(&format!("{prefix}spec.{path}"), message).help(help));
+            faults.push(place.fault(&format!("{prefix}spec.{path}"), message).help(help));
         }
         let plan = match PodPlan::new(pod, "") {
             Ok(plan) => plan,
             Err(error) => {
-                faults.push(object.fault(&format!("{prefix}{}", error.path), error.message));
+                faults.push(place.fault(&format!("{prefix}{}", error.path), error.message));
                 continue;
             }
         };
         for shortfall in launcher.shortfalls(&plan) {
-            let mut fault = object.key_fault(&format!("{prefix}{}", shortfall.path), shortfall.message);
+            let mut fault = place.fault(&format!("{prefix}{}", shortfall.path), shortfall.message);
             fault.severity = if strict { Severity::Error } else { Severity::Warning };
             faults.push(fault);
         }
@@ -162,7 +162,7 @@ fn pod_of(what: &What) -> (Pod, &'static str) {
 }
 
 /// Refuses ports that another pod, running or of this command, has declared.
-fn taken_ports(errands: &[(Object, Errand)]) -> anyhow::Result<()> {
+fn taken_ports(errands: &[(Place, Errand)]) -> anyhow::Result<()> {
     let Some((_, first)) = errands.first() else { return Ok(()) };
     let mut ports = Ports::default();
     let state = StateDirectory::at(&first.how.state);
@@ -199,7 +199,7 @@ fn has_ports(spec: Option<&PodSpec>) -> bool {
 }
 
 /// Whether a newer run of the same pod lasts already; told before anything starts.
-pub fn refuse_running(errands: &[(Object, Errand)]) -> anyhow::Result<()> {
+pub fn refuse_running(errands: &[(Place, Errand)]) -> anyhow::Result<()> {
     for (_, errand) in errands {
         let state = StateDirectory::at(&errand.how.state);
         let kind = if matches!(errand.what, What::Pod(_)) { Kind::Pod } else { Kind::Job };
