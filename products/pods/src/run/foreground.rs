@@ -1,6 +1,7 @@
 //! Errands in this process: one runner for each pod, a view of all of them, Ctrl-C, and the exit code.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PodStatus;
 use outrigger_pod_runner::directory::Ending;
@@ -23,6 +24,9 @@ use crate::view::watch::Event;
 /// How many happenings wait for the view; then the readers of logs wait.
 const EVENTS: usize = 32;
 
+/// How long tasks of pods that are over may take to end.
+const LAST_GRACE: Duration = Duration::from_secs(5);
+
 /// How the user wants to see it.
 #[derive(Clone, Copy, Debug)]
 pub struct Wish {
@@ -43,58 +47,75 @@ struct Ended {
 /// Runs the errands to their end; answers the exit code.
 pub async fn run(errands: Vec<Errand>, tools: Tools, wish: Wish, stop: &Stop) -> anyhow::Result<i32> {
     let (events, told) = mpsc::channel(EVENTS);
-    let style = style(wish, errands.len() > 1);
-    let mut view = Children::new(1);
-    view.start("view", show(style, events.clone(), told))?;
+    let view = show(style(wish, errands.len() > 1), events.downgrade(), told);
+    let (shown, ran) = tokio::join!(view, work(&errands, tools, events, stop));
+    let Ran { ends, finals, circumstances } = ran?;
+    shown?;
+    last_words(finals, wish)?;
+    Ok(verdict::exit_code(&ends, circumstances))
+}
+
+/// What became of the errands.
+#[derive(Default)]
+struct Ran {
+    ends: Vec<End>,
+    /// The objects with their last statuses, in the order of the errands.
+    finals: Vec<Value>,
+    circumstances: Circumstances,
+}
+
+async fn work(errands: &[Errand], tools: Tools, events: mpsc::Sender<Event>, stop: &Stop) -> anyhow::Result<Ran> {
     let mut pods = Children::new(errands.len());
     let (tell, mut ended) = mpsc::channel(errands.len().max(1));
     let mut handles = Vec::new();
-    let mut ends = Vec::new();
-    let mut finals = Vec::new();
+    let mut ran = Ran::default();
     for (place, errand) in errands.iter().enumerate() {
         match start(place, errand, &tools, &mut pods, &tell, stop) {
             Ok(handle) => {
-                let _ = events.send(Event::Pod(handle.clone())).await;
+                say(&events, Event::Pod(handle.clone())).await;
                 handles.push(handle);
             }
             Err(error) => {
-                let _ = events.send(Event::Say(format!("{}: {error:#}", errand.what.label()))).await;
-                out::note(&format!("outrigger run: {}: {error:#}", errand.what.label()));
-                ends.push(End::Refused);
+                say(&events, Event::Fault(format!("{}: {error:#}", errand.what.label()))).await;
+                ran.ends.push(End::Refused);
             }
         }
     }
     drop(tell);
+    let mut finals = Vec::new();
     let mut asked = false;
-    let mut circumstances = Circumstances::default();
     loop {
-        tokio::select! {
+        let one = tokio::select! {
             () = stop.token().cancelled(), if !asked => {
                 asked = true;
-                let _ = events.send(Event::Say(waits_for(&handles))).await;
+                say(&events, Event::Say(waits_for(&handles))).await;
+                continue;
             }
-            one = ended.recv() => match one {
-                None => break,
-                Some(Ended { errand, outcome: Ok(outcome) }) => {
-                    circumstances.interrupted |= outcome.ending == Ending::Interrupted;
-                    circumstances.timed_out |= outcome.ending == Ending::TimedOut;
-                    finals.push((errand, object(&errands[errand], &outcome.status)));
-                    ends.push(end(&errands[errand], &outcome));
-                }
-                Some(Ended { errand, outcome: Err(error) }) => {
-                    let _ = events.send(Event::Say(format!("{}: {error:#}", errands[errand].what.label()))).await;
-                    ends.push(End::Refused);
-                }
+            one = ended.recv() => one,
+        };
+        match one {
+            None => break,
+            Some(Ended { errand, outcome: Ok(outcome) }) => {
+                ran.circumstances.interrupted |= outcome.ending == Ending::Interrupted;
+                ran.circumstances.timed_out |= outcome.ending == Ending::TimedOut;
+                finals.push((errand, object(&errands[errand], &outcome.status)));
+                ran.ends.push(end(&errands[errand], &outcome));
+            }
+            Some(Ended { errand, outcome: Err(error) }) => {
+                say(&events, Event::Fault(format!("{}: {error:#}", errands[errand].what.label()))).await;
+                ran.ends.push(End::Refused);
             }
         }
     }
-    drop(events);
-    drop(handles);
-    pods.finish(std::time::Duration::from_secs(5)).await?;
-    view.finish(std::time::Duration::MAX).await?;
+    pods.finish(LAST_GRACE).await?;
     finals.sort_by_key(|(place, _)| *place);
-    last_words(finals.into_iter().map(|(_, object)| object).collect(), wish)?;
-    Ok(verdict::exit_code(&ends, circumstances))
+    ran.finals = finals.into_iter().map(|(_, object)| object).collect();
+    Ok(ran)
+}
+
+/// A view that has gone sees nothing more, and that is no reason not to run.
+async fn say(events: &mpsc::Sender<Event>, event: Event) {
+    let _ = events.send(event).await;
 }
 
 fn start(
@@ -131,7 +152,7 @@ fn style(wish: Wish, several: bool) -> Style {
 /// What Ctrl-C waits for.
 fn waits_for(handles: &[Handle]) -> String {
     let mut names = Vec::new();
-    let mut grace = std::time::Duration::ZERO;
+    let mut grace = Duration::ZERO;
     for handle in handles {
         let snapshot = handle.status.borrow();
         if snapshot.end.is_some() {

@@ -20,7 +20,7 @@ use crate::args::GivenArgs;
 use crate::manifest::given::{self, Variables};
 use crate::manifest::source::Place;
 use crate::manifest::{Work, token};
-use crate::record::{self, Record};
+use crate::record::Record;
 
 /// What the command line gives, read.
 pub struct Given {
@@ -196,19 +196,4 @@ fn has_ports(spec: Option<&PodSpec>) -> bool {
         let mut all = spec.init_containers.iter().flatten().chain(&spec.containers);
         all.any(|container| container.ports.as_ref().is_some_and(|ports| !ports.is_empty()))
     })
-}
-
-/// Whether a newer run of the same pod lasts already; told before anything starts.
-pub fn refuse_running(errands: &[(Place, Errand)]) -> anyhow::Result<()> {
-    for (_, errand) in errands {
-        let state = StateDirectory::at(&errand.how.state);
-        let kind = if matches!(errand.what, What::Pod(_)) { Kind::Pod } else { Kind::Job };
-        let name = outrigger_pod_runner::directory::ObjectName::new(errand.what.namespace(), errand.what.name())?;
-        if let Ok(run) = state.latest(kind, &name)
-            && run.life().map_err(|error| anyhow::anyhow!(record::chain(&error)))?.may_live()
-        {
-            bail!("{} runs already; stop it first, or give this one another name", errand.what.label());
-        }
-    }
-    Ok(())
 }

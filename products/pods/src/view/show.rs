@@ -36,6 +36,9 @@ use crate::text;
 /// The least time between two frames.
 const FRAME: Duration = Duration::from_millis(50);
 
+/// How many tasks read for the view: one for each container and each pod.
+const MOST_READERS: usize = 100_000;
+
 /// How much may wait to be written before nothing more is read.
 const BACKLOG: usize = 256 * 1024;
 
@@ -54,8 +57,8 @@ pub struct Style {
     pub several: bool,
 }
 
-/// Shows the run until everybody who tells has gone.
-pub async fn show(style: Style, events: mpsc::Sender<Event>, told: mpsc::Receiver<Event>) -> anyhow::Result<()> {
+/// Shows the run until everybody who tells has gone. By `events` it lets the tasks of each pod tell it.
+pub async fn show(style: Style, events: mpsc::WeakSender<Event>, told: mpsc::Receiver<Event>) -> anyhow::Result<()> {
     let size = terminal::size(io::stdout().as_fd()).unwrap_or(super::screen::Size { columns: 80, rows: 24 });
     let view = View {
         style,
@@ -68,9 +71,9 @@ pub async fn show(style: Style, events: mpsc::Sender<Event>, told: mpsc::Receive
         texts: VecDeque::new(),
         backlog: 0,
         dirty: false,
-        tasks: Children::new(usize::MAX >> 4),
+        tasks: Children::new(MOST_READERS),
     };
-    view.run(events.downgrade(), told).await
+    view.run(events, told).await
 }
 
 struct View {
@@ -171,6 +174,7 @@ impl View {
             Event::Pod(_) => (),
             Event::Lines(source, lines) => lines.iter().for_each(|line| self.line(source, line)),
             Event::Say(text) => self.say(&text, Mood::Idle),
+            Event::Fault(text) => self.say(&text, Mood::Bad),
             Event::Note(pod, note) => self.note(pod, &note),
             Event::Status(pod, snapshot) => self.status(pod, snapshot),
             Event::Usage(pod, at, used) => self.usage(pod, at, used),

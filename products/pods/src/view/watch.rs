@@ -33,6 +33,8 @@ pub enum Event {
     Lines(usize, Vec<Line>),
     /// Something to say to the user.
     Say(String),
+    /// Something went wrong that the user must know.
+    Fault(String),
 }
 
 /// Starts the tasks of a pod. Its containers get the sources from `first_source` on.
