@@ -71,6 +71,7 @@ pub async fn show(style: Style, events: mpsc::WeakSender<Event>, told: mpsc::Rec
         texts: VecDeque::new(),
         backlog: 0,
         dirty: false,
+        warned: BTreeMap::new(),
         tasks: Children::new(MOST_READERS),
     };
     view.run(events, told).await
@@ -90,6 +91,8 @@ struct View {
     texts: VecDeque<(Channel, Vec<u8>)>,
     backlog: usize,
     dirty: bool,
+    /// The last warning of each kind about a pod or container.
+    warned: BTreeMap<(usize, Option<ContainerName>, &'static str), String>,
     tasks: Children,
 }
 
@@ -222,6 +225,11 @@ impl View {
     fn note(&mut self, pod: usize, note: &TimedNote) {
         let told_by_status = ["BackOff", "Failed", "Killing"].contains(&note.note.reason);
         if !note.note.warning || told_by_status {
+            return;
+        }
+        // The same trouble again is no news.
+        let subject = (pod, note.note.container.clone(), note.note.reason);
+        if self.warned.insert(subject, note.note.message.clone()).as_ref() == Some(&note.note.message) {
             return;
         }
         let name = self.name(pod, note.note.container.as_ref().map(|name| name.0.as_str()));
