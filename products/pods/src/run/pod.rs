@@ -1,4 +1,4 @@
-//! One pod of this process: its directory, its control socket, its runner.
+//! One pod of this process: its directory and its runner.
 
 use std::sync::Arc;
 
@@ -8,9 +8,8 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use outrigger_pod_core::plan::PodPlan;
 use outrigger_pod_runner::claims::Provider;
-use outrigger_pod_runner::control::{self, Bound};
 use outrigger_pod_runner::directory::{ObjectName, PodSpec, StateDirectory};
-use outrigger_pod_runner::drive::{Outcome, Runner, RunnerConfig, RunnerOptions, Sources};
+use outrigger_pod_runner::drive::{Outcome, Runner, RunnerConfig, RunnerOptions};
 use outrigger_pod_runner::handle::Handle;
 use outrigger_pod_runner::launcher::Launcher;
 use outrigger_pod_runner::log::{LogRules, LogThread};
@@ -29,15 +28,14 @@ pub struct Tools {
     pub logs: Arc<LogThread>,
 }
 
-/// A pod that has its directory and its socket, and is about to run.
+/// A pod that has its directory and is about to run.
 pub struct Begun {
     /// For those who watch it.
     pub handle: Handle,
     runner: Runner,
-    socket: Bound,
 }
 
-/// Gives a pod its directory and its socket. Refused while another run of its name lasts.
+/// Gives a pod its directory. Refused while another run of its name lasts.
 pub fn begin(pod: &Pod, job: Option<&str>, beside: &Beside, how: &How, tools: &Tools) -> anyhow::Result<Begun> {
     let plan = PodPlan::new(pod.clone(), &fresh_uid()?)?;
     let name = ObjectName::new(&plan.namespace, &plan.name)?;
@@ -50,43 +48,29 @@ pub fn begin(pod: &Pod, job: Option<&str>, beside: &Beside, how: &How, tools: &T
         options: serde_json::Map::default(),
     };
     let owned = StateDirectory::at(&how.state).create_pod(&name, &spec)?;
-    let socket = control::bind(owned.directory().path())?;
     let options = RunnerOptions {
         log_rules: LogRules { size: how.log_max_size, files: how.log_max_files as usize },
         time_limit: how.timeout,
         pod_ip: how.pod_ip,
         claim_directories: beside.claim_directories.clone(),
-        control: Some(socket.path().to_owned()),
         ..RunnerOptions::default()
     };
     let runner = Runner::new(RunnerConfig {
         plan: Arc::new(plan),
-        sources: Arc::new(Sources::from(beside.sources())),
+        sources: Arc::new(beside.sources()),
         launcher: Arc::clone(&tools.launcher),
         providers: tools.providers.clone(),
         directory: owned,
         logs: Arc::clone(&tools.logs),
         options,
     })?;
-    Ok(Begun { handle: runner.handle(), runner, socket })
+    Ok(Begun { handle: runner.handle(), runner })
 }
 
 impl Begun {
     /// Runs the pod to its end, and answers those who ask at its socket meanwhile.
     pub async fn finish(self, stop: CancellationToken) -> anyhow::Result<Outcome> {
-        let Self { handle, runner, mut socket } = self;
-        let listener = socket.take_listener().context("the control socket is gone")?;
-        let over = CancellationToken::new();
-        let run = async {
-            let outcome = runner.run(stop).await;
-            over.cancel();
-            outcome
-        };
-        let (outcome, served) = tokio::join!(run, control::serve(listener, handle, over.clone()));
-        if let Err(error) = served {
-            tracing::warn!("The control socket failed: {error}");
-        }
-        Ok(outcome?)
+        Ok(self.runner.run(stop).await?)
     }
 }
 

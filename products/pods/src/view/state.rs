@@ -100,6 +100,8 @@ fn end(code: i32, signal: Option<i32>, reason: Option<&str>, message: Option<&st
     let reason = reason.filter(|reason| !matches!(*reason, "" | "Error" | "Completed"));
     let mut text = match (code, signal.filter(|signal| *signal != 0)) {
         (0, _) => "completed".to_owned(),
+        // SIGTERM, by which a container is stopped in order.
+        (143, _) => "stopped, exit code 143".to_owned(),
         (code, Some(signal)) => format!("killed by signal {signal}, exit code {code}"),
         (code, None) => format!("failed, exit code {code}"),
     };
@@ -107,7 +109,7 @@ fn end(code: i32, signal: Option<i32>, reason: Option<&str>, message: Option<&st
         text.push_str(": ");
         text.push_str(more);
     }
-    (text, if code == 0 { Mood::Good } else { Mood::Bad })
+    (text, if matches!(code, 0 | 143) { Mood::Good } else { Mood::Bad })
 }
 
 #[cfg(test)]
