@@ -124,19 +124,32 @@ impl Joiner {
     }
 }
 
-/// How many lines end among these records, counted fast: `stream` and tag are looked at, nothing else.
-pub(super) fn ends(records: &[u8], stream: Option<LogStream>) -> u64 {
-    let ends = records.split(|byte| *byte == b'\n').filter(|record| {
-        let mut fields = record.splitn(4, |byte| *byte == b' ').skip(1);
-        let (name, tag) = (fields.next(), fields.next());
-        let wanted = match stream {
-            None => true,
-            Some(LogStream::Stdout) => name == Some(b"stdout"),
-            Some(LogStream::Stderr) => name == Some(b"stderr"),
-        };
-        wanted && tag.is_some_and(|tag| tag.first() == Some(&b'F'))
-    });
-    ends.count() as u64
+/// What ends in a file, found fast: of a record only its stream and tag are looked at.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    /// How many lines end in it.
+    pub(super) count: u64,
+    /// Of stdout and stderr: whether the line of the last record goes on in a later file; `None` without a record.
+    pub(super) last_goes_on: [Option<bool>; 2],
+}
+
+impl Ends {
+    /// Takes whole records, in their order.
+    pub(super) fn add(&mut self, records: &[u8], only: Option<LogStream>) {
+        for record in records.split(|byte| *byte == b'\n') {
+            let mut fields = record.splitn(4, |byte| *byte == b' ').skip(1);
+            let stream = match fields.next() {
+                Some(b"stdout") => LogStream::Stdout,
+                Some(b"stderr") => LogStream::Stderr,
+                _ => continue,
+            };
+            let goes_on = fields.next().is_some_and(|tag| tag.first() == Some(&b'P'));
+            if only.is_none_or(|only| only == stream) {
+                self.count += u64::from(!goes_on);
+                self.last_goes_on[place(stream)] = Some(goes_on);
+            }
+        }
+    }
 }
 
 fn place(stream: LogStream) -> usize {

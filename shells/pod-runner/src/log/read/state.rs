@@ -1,14 +1,15 @@
 //! One step of reading: everything that blocks.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
 use super::ReadOptions;
 use super::cursor::{Cursor, Read};
-use super::join::{Joiner, Line, ends};
+use super::join::{Ends, Joiner, Line};
+use crate::launcher::LogStream;
 use crate::log::rotated;
 
 /// The state of a reader between two steps.
@@ -92,39 +93,50 @@ impl State {
         Ok(Cursor::new(&self.path, number))
     }
 
-    /// The number of the newest file from which on more than `tail` lines end; with `since`, the oldest of all.
+    /// The number of the newest file where reading may begin: from there on more than `tail` lines end, and no line is
+    /// unfinished before it. With `since` it is the oldest of all.
     fn first_file(&self, tail: u64) -> io::Result<u64> {
-        let mut aside = rotated(&self.path)?;
         if self.options.since.is_some() {
             return Ok(0);
         }
-        let newest = aside.last().map_or(1, |(number, _)| number + 1);
-        aside.push((newest, self.path.clone()));
-        let mut count = 0;
-        for (number, path) in aside.into_iter().rev() {
-            count += match File::open(path) {
-                Ok(file) => count_ends(&file, self.options)?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        let mut files = rotated(&self.path)?;
+        let newest = files.last().map_or(1, |(number, _)| number + 1);
+        files.push((newest, self.path.clone()));
+        let (mut count, mut first, mut unsure) = (0, None, [false; 2]);
+        for (number, path) in files.into_iter().rev() {
+            let ends = match File::open(path) {
+                Ok(file) => scan(&file, self.options.stream)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue, // Removed meanwhile.
                 Err(error) => return Err(error),
             };
-            if count > tail {
-                return Ok(number);
+            count += ends.count;
+            let continued = [0, 1].into_iter().any(|stream| unsure[stream] && ends.last_goes_on[stream] == Some(true));
+            if continued || (first.is_none() && count > tail) {
+                first = Some(number);
+                unsure = [true; 2];
+            } else if first.is_some() {
+                for stream in 0..2 {
+                    unsure[stream] &= ends.last_goes_on[stream].is_none();
+                }
+            }
+            if let Some(first) = first.filter(|_| unsure == [false; 2]) {
+                return Ok(first);
             }
         }
-        Ok(0)
+        Ok(first.unwrap_or(0))
     }
 }
 
-/// How many lines end in a file.
-fn count_ends(mut file: &File, options: ReadOptions) -> io::Result<u64> {
-    let (mut held, mut count) = (Vec::new(), 0);
+/// Counts what ends in a file.
+fn scan(mut file: &File, stream: Option<LogStream>) -> io::Result<Ends> {
+    let (mut held, mut ends) = (Vec::new(), Ends::default());
     loop {
-        let read = io::Read::read_to_end(&mut io::Read::take(&mut file, 1024 * 1024), &mut held)?;
+        let read = (&mut file).take(1024 * 1024).read_to_end(&mut held)?;
         let whole = held.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        count += ends(&held[..whole], options.stream);
+        ends.add(&held[..whole], stream);
         held.drain(..whole);
         if read == 0 {
-            return Ok(count);
+            return Ok(ends);
         }
     }
 }
