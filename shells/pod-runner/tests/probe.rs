@@ -163,7 +163,7 @@ impl Launcher for Commands {
         Vec::new()
     }
 
-    fn prepare<'a>(&'a self, _: PodRequest) -> BoxFuture<'a, Result<PreparedPod, LaunchError>> {
+    fn prepare(&self, _: PodRequest) -> BoxFuture<'_, Result<PreparedPod, LaunchError>> {
         unreachable!("no test prepares a pod")
     }
 
@@ -175,7 +175,7 @@ impl Launcher for Commands {
         unreachable!("no test pulls")
     }
 
-    fn start<'a>(&'a self, _: StartRequest) -> BoxFuture<'a, Result<Running, StartError>> {
+    fn start(&self, _: StartRequest) -> BoxFuture<'_, Result<Running, StartError>> {
         unreachable!("no test starts a container")
     }
 

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use outrigger_host::names::resolve_with_port;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -31,34 +32,25 @@ impl fmt::Display for DialError {
 
 /// Connects to a host, trying its addresses in their order.
 pub(super) async fn connect(host: &str, port: u16) -> Result<TcpStream, DialError> {
-    let mut failed = None;
-    for address in addresses(host)? {
-        let address = SocketAddr::new(address, port);
+    let nowhere = |why: String| DialError::Lookup { host: host.to_owned(), why };
+    let addresses = resolve_with_port(host, port).await;
+    let mut failed = nowhere("no such host".to_owned());
+    for address in addresses.map_err(|error| nowhere(format!("no such host ({})", error.source)))? {
         match TcpStream::connect(address).await {
             Ok(stream) => {
                 let _ = stream.set_nodelay(true); // Only a matter of speed.
                 return Ok(stream);
             }
-            Err(source) => failed = Some(DialError::Connect { address, source }),
+            Err(source) => failed = DialError::Connect { address, source },
         }
     }
-    Err(failed.unwrap_or_else(|| DialError::Lookup { host: host.to_owned(), why: "no such host".to_owned() }))
+    Err(failed)
 }
 
 /// Connects within a time limit.
 pub(super) async fn within(limit: Duration, host: &str, port: u16) -> Result<TcpStream, DialError> {
     let late = || DialError::Timeout { host: host.to_owned(), port };
     timeout(limit, connect(host, port)).await.unwrap_or_else(|_| Err(late()))
-}
-
-fn addresses(host: &str) -> Result<Vec<IpAddr>, DialError> {
-    if let Ok(address) = host.parse() {
-        return Ok(vec![address]);
-    }
-    if host.eq_ignore_ascii_case("localhost") {
-        return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
-    }
-    Err(DialError::Lookup { host: host.to_owned(), why: "no such host".to_owned() })
 }
 
 /// `host:port`, an IPv6 address in brackets.

@@ -76,7 +76,9 @@ impl Joiner {
     pub(super) fn rest(&mut self, lines: &mut Vec<Line>) {
         for stream in [LogStream::Stdout, LogStream::Stderr] {
             if let Some(begun) = self.begun[place(stream)].take() {
+                let skipped = begun.wanted && self.skip > 0;
                 self.emit(stream, begun, false, lines);
+                self.skip -= u64::from(skipped); // No end of it will come to be counted.
             }
         }
     }

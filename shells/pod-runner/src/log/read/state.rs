@@ -110,13 +110,14 @@ impl State {
                 Err(error) => return Err(error),
             };
             count += ends.count;
-            let continued = [0, 1].into_iter().any(|stream| unsure[stream] && ends.last_goes_on[stream] == Some(true));
+            let continued =
+                unsure.iter().zip(ends.last_goes_on).any(|(unsure, goes_on)| *unsure && goes_on == Some(true));
             if continued || (first.is_none() && count > tail) {
                 first = Some(number);
                 unsure = [true; 2];
             } else if first.is_some() {
-                for stream in 0..2 {
-                    unsure[stream] &= ends.last_goes_on[stream].is_none();
+                for (unsure, goes_on) in unsure.iter_mut().zip(ends.last_goes_on) {
+                    *unsure &= goes_on.is_none();
                 }
             }
             if let Some(first) = first.filter(|_| unsure == [false; 2]) {
