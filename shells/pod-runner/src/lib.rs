@@ -17,4 +17,5 @@ pub mod host;
 pub mod launcher;
 pub mod log;
 pub mod probe;
+pub mod recover;
 mod volumes;

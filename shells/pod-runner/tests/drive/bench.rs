@@ -47,7 +47,7 @@ impl Bench {
     /// A new run of the pod.
     pub fn create(&self, plan: &PodPlan) -> OwnedRun {
         let spec = PodSpec {
-            pod: serde_json::json!({}),
+            pod: manifest(plan),
             launcher: "engine".into(),
             created_at: Time(self.clock.now()),
             job: None,
@@ -86,6 +86,20 @@ impl Bench {
     pub fn read(&self, path: impl AsRef<Path>) -> String {
         std::fs::read_to_string(self.place.path().join(path)).unwrap()
     }
+}
+
+/// As much of a manifest as the plan of a dead runner's pod is made from.
+fn manifest(plan: &PodPlan) -> serde_json::Value {
+    let of = |role: Role| -> Vec<_> {
+        let containers = plan.containers.iter().filter(|container| container.role == role);
+        containers
+            .map(|container| serde_json::json!({"name": container.name.0, "image": "image", "command": container.command}))
+            .collect()
+    };
+    serde_json::json!({
+        "metadata": {"name": plan.name, "namespace": plan.namespace, "uid": plan.uid},
+        "spec": {"initContainers": of(Role::Init), "containers": of(Role::Main), "restartPolicy": "OnFailure"},
+    })
 }
 
 /// A pod with `restartPolicy: Never`.

@@ -1,10 +1,13 @@
-//! A runner that dies anywhere, and the next one that goes on: containers of this engine outlive their runner.
+//! A runner that dies anywhere: the next one goes on, or a command clears up after it.
 
+use std::sync::Arc;
 use std::task::Poll;
 
+use outrigger_fake_provider::Seats;
 use outrigger_pod_core::plan::{PodPlan, RestartPolicy};
-use outrigger_pod_runner::directory::Kind;
+use outrigger_pod_runner::directory::{Ending, Kind};
 use outrigger_pod_runner::drive::Runner;
+use outrigger_pod_runner::recover::{is_abandoned, recover};
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::{Bench, container, init, pod};
@@ -23,6 +26,9 @@ async fn run_until(runner: Runner, death: Death) -> bool {
     let mut run = Box::pin(runner.run(CancellationToken::new()));
     let mut polls = 0;
     std::future::poll_fn(move |context| {
+        if matches!(death, Death::BeforeTheActs(0)) {
+            return Poll::Ready(false);
+        }
         polls += 1;
         if matches!(death, Death::BeforeTheAnswers(at) if polls > at) {
             return Poll::Ready(false);
@@ -54,6 +60,52 @@ async fn a_pod_whose_runner_dies_between_any_two_steps_is_continued() {
         }
         assert!(step > 8, "the life had only {step} steps");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_whose_runner_died_is_brought_to_its_end_with_the_truth() {
+    for death in [Death::BeforeTheActs as fn(usize) -> Death, Death::BeforeTheAnswers] {
+        let mut step = 0;
+        while !dies_and_is_recovered(death(step)).await {
+            step += 1;
+        }
+        assert!(step > 8, "the life had only {step} steps");
+    }
+}
+
+/// Answers whether the runner had ended before its death.
+async fn dies_and_is_recovered(death: Death) -> bool {
+    let seats = Seats::new(1);
+    let bench = Bench { providers: vec![Arc::new(seats.clone())], ..Bench::new() };
+    let runner = bench.new_runner(plan());
+    let directory = bench.state().list(Kind::Pod).unwrap().pop().unwrap();
+    let now = bench.clock.now();
+    let launcher = bench.engine.launcher();
+    assert!(!recover(&directory, &*launcher, &bench.providers, now).await.unwrap(), "its runner lives");
+    if run_until(runner, death).await {
+        assert!(!recover(&directory, &*launcher, &bench.providers, now).await.unwrap(), "it has ended well");
+        return true;
+    }
+    if let Some(end) = directory.status().unwrap().and_then(|file| file.end) {
+        assert_eq!(end.why, Ending::Finished, "it died after it had written down the end");
+        return true;
+    }
+    let secret = directory.secrets().join("token");
+    std::fs::create_dir_all(&secret).unwrap();
+
+    assert!(is_abandoned(&directory).unwrap());
+    assert!(recover(&directory, &*launcher, &bench.providers, now).await.unwrap());
+    assert!(!is_abandoned(&directory).unwrap());
+    assert!(bench.engine.is_empty() && !secret.exists(), "{death:?}");
+    assert_eq!(seats.cleared(), [plan().uid], "{death:?}");
+    let file = directory.status().unwrap().unwrap();
+    assert_eq!(file.end.unwrap().why, Ending::RunnerDied, "{death:?}");
+    assert!(matches!(file.status.phase.as_deref(), Some("Failed" | "Succeeded")), "{death:?}: {:?}", file.status);
+    let still =
+        file.status.container_statuses.iter().flatten().filter_map(|status| status.state.as_ref()?.running.as_ref());
+    assert_eq!(still.count(), 0, "{death:?}");
+    assert_eq!(file.notes.last().unwrap().reason, "RunnerDied");
+    false
 }
 
 /// Answers whether the runner had ended before its death.

@@ -1,0 +1,179 @@
+//! After a runner died: its directory tells the truth again, and nothing of the pod is left.
+//!
+//! The next command calls [`recover`] for every run whose runner is dead and whose end was never written down. Containers
+//! end with their runner (a keeper or the kernel sees to it), so what was running has ended, and how is not known: a
+//! kubelet's `ContainerStatusUnknown`, exit code 137. What a container said before that stays.
+//!
+//! ```text
+//! dead, no end ──take over the lock──► launcher removes ──► secrets and volumes go ──► claims are cleared ──► final status
+//! ```
+//!
+//! What it does not do: it continues nothing. A pod whose containers outlive their runner is continued by
+//! [`crate::drive::Runner`].
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::JobStatus;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use outrigger_pod_core::life::{Deletion, Event, Lost, Machine, Options, RestoreError, World};
+use outrigger_pod_core::plan::{PlanError, PodPlan};
+
+use crate::claims::{ClaimError, Provider};
+use crate::directory::{
+    DirectoryError, End, Ending, JobStatusFile, Kind, OwnedRun, RecordedNote, RunDirectory, RunnerIdentity, RunnerLife,
+    StatusFile,
+};
+use crate::launcher::{LaunchError, Launcher};
+use crate::volumes;
+
+/// Why a run could not be brought to its end. Nothing is lost by it: the next command tries again.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// Its directory cannot be read or written.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// Its manifest is none that this release knows.
+    #[error("the manifest in {} cannot be read", .directory.spec_file().display())]
+    Manifest {
+        /// The run.
+        directory: RunDirectory,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Its manifest has faults.
+    #[error("the manifest in {} has faults", .directory.spec_file().display())]
+    Plan {
+        /// The run.
+        directory: RunDirectory,
+        /// Which.
+        #[source]
+        source: PlanError,
+    },
+    /// Its record does not fit.
+    #[error("the record in {} cannot be used", .directory.status_file().display())]
+    Record {
+        /// The run.
+        directory: RunDirectory,
+        /// Why.
+        #[source]
+        source: RestoreError,
+    },
+    /// Something of it may still run.
+    #[error("what is left of the pod cannot be removed")]
+    Remove(#[from] LaunchError),
+    /// A claim was not given back.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+}
+
+/// Whether the run's runner died before it wrote down the end.
+pub fn is_abandoned(directory: &RunDirectory) -> Result<bool, DirectoryError> {
+    let ended = match directory.kind() {
+        Kind::Pod => directory.status()?.is_some_and(|file| file.end.is_some()),
+        Kind::Job => directory.job_status()?.is_some_and(|file| file.end.is_some()),
+    };
+    Ok(!ended && directory.life()? == RunnerLife::Dead)
+}
+
+/// Brings an abandoned run to its end; answers whether there was something to do. Repeating it is safe.
+///
+/// `launcher` is one of the name that [`RunDirectory::pod_spec`] tells, whose containers end with their runner.
+pub async fn recover(
+    directory: &RunDirectory,
+    launcher: &dyn Launcher,
+    providers: &[Arc<dyn Provider>],
+    now: Timestamp,
+) -> Result<bool, RecoverError> {
+    if !is_abandoned(directory)? {
+        return Ok(false);
+    }
+    let Some(owned) = directory.take_over()? else { return Ok(false) };
+    // Whatever else fails: secrets do not stay on the disk.
+    owned.remove_secrets()?;
+    match directory.kind() {
+        Kind::Pod => recover_pod(&owned, launcher, providers, now).await?,
+        Kind::Job => recover_job(&owned, now)?,
+    }
+    Ok(true)
+}
+
+async fn recover_pod(
+    owned: &OwnedRun,
+    launcher: &dyn Launcher,
+    providers: &[Arc<dyn Provider>],
+    now: Timestamp,
+) -> Result<(), RecoverError> {
+    let directory = owned.directory();
+    let plan = Arc::new(plan_of(directory)?);
+    let before = directory.status()?;
+    let mut machine = machine(&plan, before.as_ref(), now)
+        .map_err(|source| RecoverError::Record { directory: directory.clone(), source })?;
+    launcher.remove(&plan.uid).await?;
+    volumes::remove(directory)?;
+    for provider in providers {
+        provider.clear(&plan.uid).await?;
+    }
+    machine.step(now, Event::Removed);
+    let mut notes = before.as_ref().map(|file| file.notes.clone()).unwrap_or_default();
+    notes.push(runner_died(before.as_ref(), now));
+    let file = StatusFile {
+        status: machine.status(),
+        record: machine.record(),
+        stands: false,
+        runner: before.as_ref().map_or_else(RunnerIdentity::this, |file| file.runner.clone()),
+        control: None,
+        not_executed: before.map(|file| file.not_executed).unwrap_or_default(),
+        notes,
+        end: Some(End { at: Time(now), why: Ending::RunnerDied }),
+    };
+    owned.write_status(&file, true)?;
+    Ok(())
+}
+
+fn plan_of(directory: &RunDirectory) -> Result<PodPlan, RecoverError> {
+    let spec = directory.pod_spec()?;
+    let manifest = |source| RecoverError::Manifest { directory: directory.clone(), source };
+    let pod: Pod = serde_json::from_value(spec.pod).map_err(manifest)?;
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    PodPlan::new(pod, &uid).map_err(|source| RecoverError::Plan { directory: directory.clone(), source })
+}
+
+/// The machine with its pod over: every container that was running is lost, nothing runs again.
+fn machine(plan: &Arc<PodPlan>, before: Option<&StatusFile>, now: Timestamp) -> Result<Machine, RestoreError> {
+    let options = Options::default();
+    let Some(before) = before else {
+        let mut machine = Machine::new(Arc::clone(plan), options, now);
+        machine.step(now, Event::Delete(Deletion { grace: None }));
+        return Ok(machine);
+    };
+    let world = World { found: &[], lost: Lost::PodOver };
+    // What it wants done is done by the caller whatever it says: everything goes.
+    Machine::restore(Arc::clone(plan), options, &before.record, world, now).map(|(machine, _)| machine)
+}
+
+fn runner_died(before: Option<&StatusFile>, now: Timestamp) -> RecordedNote {
+    let which = before.map(|file| format!(" (process {})", file.runner.pid)).unwrap_or_default();
+    RecordedNote {
+        container: None,
+        warning: true,
+        reason: "RunnerDied".to_owned(),
+        message: format!("The pod's runner{which} was killed or crashed; its containers ended with it"),
+        count: 1,
+        first: Time(now),
+        last: Time(now),
+    }
+}
+
+fn recover_job(owned: &OwnedRun, now: Timestamp) -> Result<(), RecoverError> {
+    let end = Some(End { at: Time(now), why: Ending::RunnerDied });
+    let before = owned.directory().job_status()?;
+    let file = match before {
+        Some(before) => JobStatusFile { end, ..before },
+        None => JobStatusFile { status: JobStatus::default(), runner: RunnerIdentity::this(), pods: Vec::new(), end },
+    };
+    owned.write_job_status(&file, true)?;
+    Ok(())
+}
