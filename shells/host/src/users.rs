@@ -67,6 +67,13 @@ pub fn local_home(root: &Path, uid: u32) -> Option<String> {
     text.lines().filter_map(user).find(|user| user.uid == uid).map(|user| user.home)
 }
 
+/// The numbers of the groups in `/etc/group` that this user is a member of.
+pub fn groups_of(root: &Path, user: &str) -> Vec<u32> {
+    let text = fs::read_to_string(root.join("etc/group")).unwrap_or_default();
+    let all = text.lines().filter_map(group);
+    all.filter(|group| group.members.iter().any(|member| member == user)).map(|group| group.gid).collect()
+}
+
 fn find<T>(
     root: &Path,
     database: &'static str,
@@ -134,6 +141,7 @@ mod tests {
         assert_eq!(by_uid(root.path(), 7).unwrap(), None);
         assert_eq!(group_by_name(root.path(), "video").unwrap().unwrap().members, ["ann", "bob"]);
         assert!(group_by_name(root.path(), "empty").unwrap().unwrap().members.is_empty());
+        assert_eq!(groups_of(root.path(), "bob"), [44]);
         assert_eq!(local_home(root.path(), 0).as_deref(), Some("/root"));
     }
 

@@ -34,6 +34,7 @@ pub(crate) mod wire;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+pub(crate) use descendants::descendants;
 pub use process::DEFAULT_PATH;
 
 /// The name by which an executable knows that it is to be an agent.

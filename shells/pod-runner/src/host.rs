@@ -12,66 +12,48 @@
 //! What it does not do: it keeps nothing over a restart, because there is nothing to keep.
 
 mod driver;
+mod limits;
 mod mounts;
 mod name_files;
+mod pod;
+mod security;
+mod shortfalls;
 mod spec;
 mod stdio;
 mod sweep;
 mod sys;
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs;
+use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use outrigger_pod_core::life::{Exit, Found, Instance, PodAddresses, StartProblem};
+use outrigger_host::{Cgroup, CgroupError, Cgroups};
+use outrigger_pod_core::life::{Exit, Found, Instance, StartProblem};
 use outrigger_pod_core::plan::{ContainerPlan, PodPlan};
 
-use crate::agent::wire::{
-    Abilities, Ended, Failure, HoldTask, Join, PodTask, ProcessTask, Report, Request, Step, Task,
-};
+use crate::agent::wire::{Abilities, Ended, Failure, ProcessTask, Report, Request, Step, Task};
 use crate::launcher::{
-    BoxFuture, ContainerId, ExecRequest, ExecSession, Image, ImageError, LaunchError, Launcher, MemoryVolume, Output,
-    PodRequest, PreparedPod, Running, Shortfall, StartError, StartRequest, Terminal, Usage,
+    BoxFuture, ContainerId, ExecRequest, ExecSession, Image, ImageError, LaunchError, Launcher, Output, PodRequest,
+    PreparedPod, Running, Shortfall, StartError, StartRequest, Terminal, Usage,
 };
-use driver::{Driver, Launched, Link};
-
-pub use sweep::{MARK, sweep};
-
+use driver::{Driver, End, Link};
+use pod::Pod;
 use stdio::{AsyncFile, Screen, Stdio};
+
+pub use spec::commands;
+pub use sweep::{MARK, sweep};
 
 /// The launcher `host`.
 #[derive(Debug)]
 pub struct HostLauncher {
     driver: Driver,
     abilities: Abilities,
+    cgroups: Cgroups,
     pods: Mutex<HashMap<String, Arc<Pod>>>,
     containers: Mutex<HashMap<ContainerId, Arc<Container>>>,
-}
-
-/// A prepared pod.
-#[derive(Debug)]
-struct Pod {
-    directory: PathBuf,
-    hostname: String,
-    prepared: PreparedPod,
-    namespaces: Namespaces,
-}
-
-/// The namespaces that the containers of a pod share, and the roots of its memory volumes.
-#[derive(Debug, Default)]
-struct Namespaces {
-    user: Option<Arc<OwnedFd>>,
-    mount: Option<Arc<OwnedFd>>,
-    ipc: Option<Arc<OwnedFd>>,
-    process: Option<Arc<OwnedFd>>,
-    /// The init of the shared process namespace.
-    holder: Option<Link>,
-    memory_volumes: Vec<(String, OwnedFd)>,
 }
 
 /// A container that was started.
@@ -83,18 +65,7 @@ struct Container {
     link: Link,
     /// What a command in it starts with: environment, directory, identity.
     process: ProcessTask,
-}
-
-impl Pod {
-    /// The launcher's own files.
-    fn files(&self) -> PathBuf {
-        files(&self.directory)
-    }
-
-    /// An empty directory in which a container's new root can be put together.
-    fn staging(&self) -> PathBuf {
-        staging(&self.directory)
-    }
+    group: Option<Cgroup>,
 }
 
 impl HostLauncher {
@@ -113,7 +84,8 @@ impl HostLauncher {
             Report::Probed(abilities) => abilities,
             _ => return Err(io::Error::other("the agent does not answer as one: is the executable another program?")),
         };
-        Ok(Self { driver, abilities, pods: Mutex::default(), containers: Mutex::default() })
+        let cgroups = Cgroups::find(Path::new("/"));
+        Ok(Self { driver, abilities, cgroups, pods: Mutex::default(), containers: Mutex::default() })
     }
 
     /// The launcher as on a machine that allows no namespaces: a keeper holds each container together.
@@ -138,64 +110,37 @@ impl HostLauncher {
             .ok_or_else(|| LaunchError::Gone(id.clone()))
     }
 
-    async fn make_namespaces(&self, request: &PodRequest) -> Result<Namespaces, LaunchError> {
-        if !self.abilities.mount_namespace {
-            return Ok(Namespaces::default());
-        }
-        let volumes = memory_directories(request)?;
-        let staging = staging(&request.directory);
-        make_directory(&staging)?;
-        let task = PodTask {
-            user_namespace: self.abilities.user_namespace,
-            ipc_namespace: self.abilities.ipc_namespace,
-            memory_volumes: volumes,
-            staging: staging.display().to_string(),
-            placeholders: placeholders(&request.plan),
-        };
-        let launched = self.driver.launch(Task::Pod(task), Vec::new(), None).await.map_err(machine)?;
-        let mut namespaces = self.sort_descriptors(launched, &request.memory_volumes);
-        if request.plan.share_process_namespace && self.abilities.process_namespace {
-            self.hold_processes(&mut namespaces).await?;
-        }
-        Ok(namespaces)
-    }
-
-    fn sort_descriptors(&self, launched: Launched, volumes: &[MemoryVolume]) -> Namespaces {
-        let mut descriptors = launched.descriptors.into_iter();
-        let mut next = |wanted: bool| if wanted { descriptors.next().map(Arc::new) } else { None };
-        let (user, mount) = (next(self.abilities.user_namespace), next(true));
-        let ipc = next(self.abilities.ipc_namespace);
-        let memory_volumes = volumes.iter().map(|volume| volume.name.clone()).zip(descriptors).collect();
-        Namespaces { user, mount, ipc, memory_volumes, ..Namespaces::default() }
-    }
-
-    async fn hold_processes(&self, namespaces: &mut Namespaces) -> Result<(), LaunchError> {
-        let mut descriptors = Vec::new();
-        let join = Join { user: spec::slot(&mut descriptors, namespaces.user.as_ref()), ..Join::default() };
-        let task = Task::Hold(HoldTask { join });
-        let launched = self.driver.launch(task, descriptors, None).await.map_err(machine)?;
-        namespaces.process = launched.descriptors.into_iter().next().map(Arc::new);
-        namespaces.holder = launched.link;
-        Ok(())
-    }
-
     async fn prepare_pod(&self, request: PodRequest) -> Result<PreparedPod, LaunchError> {
         if let Some(pod) = self.pods().get(&request.plan.uid) {
             return Ok(pod.prepared.clone());
         }
-        let addresses = addresses(request.pod_ip);
-        write_name_files(&request, &addresses)?;
-        let namespaces = self.make_namespaces(&request).await?;
-        let memory_volumes: BTreeMap<_, _> = namespaces
-            .memory_volumes
-            .iter()
-            .map(|(name, root)| (name.clone(), PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd()))))
-            .collect();
-        let prepared = PreparedPod { addresses, memory_volumes };
-        let PodRequest { plan, directory, hostname, .. } = request;
-        let pod = Pod { directory, hostname, prepared: prepared.clone(), namespaces };
-        self.pods().insert(plan.uid.clone(), Arc::new(pod));
+        let uid = request.plan.uid.clone();
+        let pod = Pod::prepare(&self.driver, &self.abilities, request).await?;
+        let prepared = pod.prepared.clone();
+        self.pods().insert(uid, Arc::new(pod));
         Ok(prepared)
+    }
+
+    /// The container's cgroup; none where none can be made, which `shortfalls` has told.
+    fn group(&self, request: &StartRequest, container: &ContainerPlan) -> Result<Option<Cgroup>, StartError> {
+        let limits = limits::limits(container, &request.claim);
+        let name = format!("{}-{}", request.instance.container, request.instance.attempt);
+        match self.cgroups.create(&limits::pod_group(&request.plan.uid), &name, &limits) {
+            Ok(group) => Ok(Some(group)),
+            Err(CgroupError::Unusable(_)) => Ok(None),
+            // In doubt, a container with limits does not start without them.
+            Err(error) if limits.cpu.is_some() || limits.memory.is_some() => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                Err(spec::refused(format!(
+                    "the limits of container {} cannot be set: {error}: {cause}",
+                    container.name
+                )))
+            }
+            Err(error) => {
+                tracing::debug!(pod = %request.plan.name, container = %container.name, %error, "No cgroup");
+                Ok(None)
+            }
+        }
     }
 
     async fn start_container(&self, request: StartRequest) -> Result<Running, StartError> {
@@ -207,9 +152,10 @@ impl HostLauncher {
         };
         let stdio = stdio_of(container).map_err(|error| create(format!("cannot make pipes: {error}")))?;
         let Stdio { theirs, stdin, stdout, stderr, terminal } = stdio;
-        let (task, descriptors) = spec::container(&self.abilities, &pod, &request, theirs)?;
+        let (task, descriptors) = spec::container(&pod, &request, container, theirs)?;
         let process = task.process.clone();
-        let launched = self.driver.launch(Task::Container(Box::new(task)), descriptors, None).await;
+        let group = self.group(&request, container)?;
+        let launched = self.driver.launch(Task::Container(Box::new(task)), descriptors, group.clone()).await;
         let started_at = Timestamp::now();
         let link = launched.map_err(start_error)?.link;
         let link = link.ok_or_else(|| create("the container's init did not stay".to_owned()))?;
@@ -219,7 +165,7 @@ impl HostLauncher {
         let stdin = stdin.map_err(|error| create(format!("cannot use the stdin pipe: {error}")))?;
         let ended = ended(link.ended.clone());
         let (uid, instance) = (request.plan.uid.clone(), request.instance);
-        let container = Container { uid, instance, started_at, link, process };
+        let container = Container { uid, instance, started_at, link, process, group };
         self.containers().insert(id.clone(), Arc::new(container));
         Ok(Running {
             id,
@@ -286,8 +232,8 @@ impl Launcher for HostLauncher {
         "host"
     }
 
-    fn shortfalls(&self, _plan: &PodPlan) -> Vec<Shortfall> {
-        Vec::new()
+    fn shortfalls(&self, plan: &PodPlan) -> Vec<Shortfall> {
+        shortfalls::shortfalls(&self.abilities, &self.cgroups, plan)
     }
 
     fn prepare<'a>(&'a self, request: PodRequest) -> BoxFuture<'a, Result<PreparedPod, LaunchError>> {
@@ -310,12 +256,8 @@ impl Launcher for HostLauncher {
                 // A closed watch is an ended container too.
                 let _ = end.wait_for(Option::is_some).await;
             }
-            if let Some(pod) = pod {
-                let directory = pod.files();
-                drop(pod);
-                remove_directory(&directory)?;
-            }
-            Ok(())
+            self.cgroups.remove_pod(&limits::pod_group(uid));
+            pod.map_or(Ok(()), Pod::remove)
         })
     }
 
@@ -357,7 +299,9 @@ impl Launcher for HostLauncher {
     }
 
     fn usage<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Usage, LaunchError>> {
-        Box::pin(async move { self.running(id).map(|_| Usage::default()) })
+        Box::pin(async move {
+            self.running(id).map(|container| limits::usage(container.group.as_ref(), container.link.pid))
+        })
     }
 
     fn list<'a>(&'a self, uid: &'a str) -> BoxFuture<'a, Result<Vec<Found>, LaunchError>> {
@@ -367,102 +311,27 @@ impl Launcher for HostLauncher {
 }
 
 fn found((id, container): (&ContainerId, &Arc<Container>)) -> Found {
-    let ended = *container.link.ended.borrow();
+    let end = *container.link.ended.borrow();
     Found {
         instance: container.instance.clone(),
         id: id.0.clone(),
         started_at: container.started_at,
-        exit: ended.map(|ended| (exit_of(ended), String::new())),
+        exit: end.map(|end| (exit_of(end), String::new())),
     }
 }
 
-async fn ended(mut ended: tokio::sync::watch::Receiver<Option<Ended>>) -> Exit {
+async fn ended(mut ended: tokio::sync::watch::Receiver<Option<End>>) -> Exit {
     let end = ended.wait_for(Option::is_some).await.ok().and_then(|end| *end);
-    exit_of(end.unwrap_or(Ended { code: 128 + libc::SIGKILL, signal: Some(libc::SIGKILL) }))
+    exit_of(end.unwrap_or_else(|| End::killed(libc::SIGKILL)))
 }
 
-fn exit_of(ended: Ended) -> Exit {
-    let Ended { code, signal } = ended;
-    Exit { code, signal, out_of_memory: false, started_at: None, finished_at: None }
+fn exit_of(end: End) -> Exit {
+    let End { how: Ended { code, signal }, out_of_memory, at } = end;
+    Exit { code, signal, out_of_memory, started_at: None, finished_at: Some(at) }
 }
 
 fn stdio_of(container: &ContainerPlan) -> io::Result<Stdio> {
     if container.tty { Stdio::terminal(container.stdin, None) } else { Stdio::pipes(container.stdin) }
-}
-
-fn addresses(pod_ip: Option<std::net::IpAddr>) -> PodAddresses {
-    let mut host = outrigger_host::default_addresses();
-    if host.is_empty() {
-        host.push(std::net::Ipv4Addr::LOCALHOST.into());
-    }
-    PodAddresses { pod: pod_ip.map_or_else(|| host.clone(), |ip| vec![ip]), host }
-}
-
-/// Makes the directories over which memory volumes are mounted; answers them with the volumes' limits.
-fn memory_directories(request: &PodRequest) -> Result<Vec<(String, Option<u64>)>, LaunchError> {
-    let mut directories = Vec::new();
-    for volume in &request.memory_volumes {
-        let directory = memory_directory(&request.directory, &volume.name);
-        make_directory(&directory)?;
-        directories.push((directory.display().to_string(), volume.size_limit));
-    }
-    Ok(directories)
-}
-
-/// Where a memory volume lies in the pod's mount namespace.
-fn memory_directory(pod: &Path, volume: &str) -> PathBuf {
-    files(pod).join("memory").join(volume)
-}
-
-fn files(pod: &Path) -> PathBuf {
-    pod.join("launcher")
-}
-
-fn staging(pod: &Path) -> PathBuf {
-    files(pod).join("root")
-}
-
-fn make_directory(directory: &Path) -> Result<(), LaunchError> {
-    fs::create_dir_all(directory)
-        .map_err(|source| LaunchError::Machine { what: format!("cannot make {}", directory.display()), source })
-}
-
-/// Files that containers will have something bound over. Where one is missing (`/dev/termination-log` usually), its
-/// directory is covered once for the pod rather than for each container.
-fn placeholders(plan: &PodPlan) -> Vec<String> {
-    let mut paths: Vec<String> = plan.containers.iter().map(|container| container.message_path.clone()).collect();
-    paths.sort_unstable();
-    paths.dedup();
-    // Elsewhere a mount of the container may lie over it.
-    paths.retain(|path| path.starts_with("/dev/"));
-    paths
-}
-
-/// Writes the pod's `/etc/hosts`, and its `/etc/resolv.conf` where it differs from the machine's.
-fn write_name_files(request: &PodRequest, addresses: &PodAddresses) -> Result<(), LaunchError> {
-    let directory = files(&request.directory);
-    make_directory(&directory)?;
-    let Some(spec) = &request.plan.pod.spec else { return Ok(()) };
-    // A machine without these files has nothing to add to them.
-    let machine = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let hosts = name_files::hosts(spec, &request.hostname, &addresses.pod, &machine("/etc/hosts"));
-    let mut texts = vec![("hosts", hosts)];
-    texts.extend(name_files::resolv_conf(spec, &machine("/etc/resolv.conf")).map(|text| ("resolv.conf", text)));
-    for (name, text) in texts {
-        let path = directory.join(name);
-        fs::write(&path, text)
-            .map_err(|source| LaunchError::Machine { what: format!("cannot write {}", path.display()), source })?;
-    }
-    Ok(())
-}
-
-fn remove_directory(directory: &Path) -> Result<(), LaunchError> {
-    match fs::remove_dir_all(directory) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(LaunchError::Machine { what: format!("cannot remove {}", directory.display()), source })
-        }
-        _ => Ok(()),
-    }
 }
 
 fn machine(failure: Failure) -> LaunchError {

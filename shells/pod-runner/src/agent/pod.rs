@@ -43,7 +43,7 @@ pub fn make(task: &PodTask, channel: &Channel) -> Result<(), Failure> {
         }
     }
     for (path, limit) in &task.memory_volumes {
-        descriptors.push(memory_volume(path, *limit)?);
+        descriptors.push(memory_volume(path, *limit, task.memory_group)?);
     }
     let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
     // A runner that is gone needs no report.
@@ -65,8 +65,11 @@ pub fn follow_the_machine() -> Result<(), Failure> {
         .map_err(|error| Failure::prepare("cannot part from the machine's mounts", error))
 }
 
-fn memory_volume(path: &str, limit: Option<u64>) -> Result<OwnedFd, Failure> {
-    let options = limit.map_or_else(|| "mode=0777".to_owned(), |bytes| format!("mode=0777,size={bytes}"));
+fn memory_volume(path: &str, limit: Option<u64>, group: Option<u32>) -> Result<OwnedFd, Failure> {
+    let mut options = group.map_or_else(|| "mode=0777".to_owned(), |gid| format!("mode=2777,gid={gid}"));
+    if let Some(bytes) = limit {
+        options.push_str(&format!(",size={bytes}"));
+    }
     let failed = |error: io::Error| Failure::prepare(format!("cannot mount a memory volume at {path}"), error);
     tmpfs(path, &options).map_err(failed)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -15,6 +15,7 @@ use super::{pod, probe, view};
 
 /// Hears the task, does it, and ends the process.
 pub fn run() -> ! {
+    sys::close_inherited();
     let mut channel = Channel::new(sys::take_stdin());
     die_with_the_runner();
     if let Ok(Some((task, descriptors))) = channel.receive::<Task>() {

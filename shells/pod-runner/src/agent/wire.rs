@@ -50,6 +50,8 @@ pub struct PodTask {
     /// Memory volumes: where each is mounted, and its limit in bytes. The descriptors of their roots are handed back in
     /// this order, after those of the namespaces.
     pub memory_volumes: Vec<(String, Option<u64>)>,
+    /// `fsGroup`: the group of the memory volumes, and of what is made in them.
+    pub memory_group: Option<u32>,
     /// An empty directory of the pod, where a new root can be put together.
     pub staging: String,
     /// Files that containers will bind something over; where one is missing its directory is covered once for the pod.

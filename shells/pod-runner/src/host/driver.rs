@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use outrigger_host::Cgroup;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -30,9 +32,6 @@ use crate::agent::wire::{Channel, Ended, Failure, ProcessTask, Report, Request, 
 
 /// How long an agent may take to read a request. Its loop never blocks, so only a stopped one takes longer.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
-
-/// What is done with the first stage's process id before it gets its task, for example moving it into a cgroup.
-pub type Placing = Box<dyn FnOnce(i32) -> io::Result<()> + Send>;
 
 type Answer = Box<dyn FnOnce(Result<Launched, Failure>) + Send>;
 type CommandAnswer = oneshot::Sender<Result<oneshot::Receiver<Ended>, Failure>>;
@@ -62,10 +61,29 @@ pub struct Link {
     /// Its process id.
     pub pid: i32,
     /// How its main process ended, once it and everything below it is gone.
-    pub ended: watch::Receiver<Option<Ended>>,
+    pub ended: watch::Receiver<Option<End>>,
     number: u64,
     driver: Driver,
     _close: Arc<Close>,
+}
+
+/// The end of a container.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    /// How its main process ended.
+    pub how: Ended,
+    /// The kernel has killed a process of it for want of memory.
+    pub out_of_memory: bool,
+    /// When the last of it was gone.
+    pub at: Timestamp,
+}
+
+impl End {
+    /// By this signal, now.
+    pub fn killed(signal: i32) -> Self {
+        let how = Ended { code: 128 + signal, signal: Some(signal) };
+        Self { how, out_of_memory: false, at: Timestamp::now() }
+    }
 }
 
 /// Closes the channel when the last [`Link`] is dropped.
@@ -83,7 +101,7 @@ impl Drop for Close {
 
 /// What the thread is asked to do.
 enum Order {
-    Launch { task: Box<Task>, descriptors: Vec<Arc<OwnedFd>>, placing: Option<Placing>, answer: Answer },
+    Launch { task: Box<Task>, descriptors: Vec<Arc<OwnedFd>>, group: Option<Cgroup>, answer: Answer },
     Ask { number: u64, request: Request },
     Exec { number: u64, process: Box<ProcessTask>, descriptors: Vec<OwnedFd>, id: u64, answer: CommandAnswer },
     Close { number: u64 },
@@ -106,10 +124,10 @@ impl Driver {
         &self,
         task: Task,
         descriptors: Vec<Arc<OwnedFd>>,
-        placing: Option<Placing>,
+        group: Option<Cgroup>,
         answer: impl FnOnce(Result<Launched, Failure>) + Send + 'static,
     ) {
-        self.order(Order::Launch { task: Box::new(task), descriptors, placing, answer: Box::new(answer) });
+        self.order(Order::Launch { task: Box::new(task), descriptors, group, answer: Box::new(answer) });
     }
 
     /// Starts an agent for `task` and waits for what it says first.
@@ -117,11 +135,11 @@ impl Driver {
         &self,
         task: Task,
         descriptors: Vec<Arc<OwnedFd>>,
-        placing: Option<Placing>,
+        group: Option<Cgroup>,
     ) -> Result<Launched, Failure> {
         let (answer, heard) = oneshot::channel();
         // A caller that went away drops the link, which ends the agent.
-        self.launch_with(task, descriptors, placing, move |outcome| drop(answer.send(outcome)));
+        self.launch_with(task, descriptors, group, move |outcome| drop(answer.send(outcome)));
         heard.await.unwrap_or_else(|_| Err(lost("the launcher's thread has ended")))
     }
 
@@ -171,11 +189,12 @@ struct Thread {
 struct Connection {
     channel: Option<Channel>,
     stage: Option<Child>,
+    group: Option<Cgroup>,
     init: Option<(Pid, OwnedFd)>,
     answer: Option<Answer>,
     said: Option<(Report, Vec<OwnedFd>)>,
     exited: Option<Ended>,
-    ended: watch::Sender<Option<Ended>>,
+    ended: watch::Sender<Option<End>>,
     starting: HashMap<u64, CommandAnswer>,
     running: HashMap<u64, oneshot::Sender<Ended>>,
 }
@@ -220,13 +239,18 @@ impl Thread {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Launch { task, descriptors, placing, answer } => {
-                match spawn(&self.agent, &task, &descriptors, placing) {
+            Order::Launch { task, descriptors, group, answer } => {
+                match spawn(&self.agent, &task, &descriptors, group.as_ref()) {
                     Ok((child, channel)) => {
                         let number = self.handle.numbers.fetch_add(1, Ordering::Relaxed);
-                        self.connections.insert(number, Connection::new(child, channel, answer));
+                        self.connections.insert(number, Connection::new(child, channel, group, answer));
                     }
-                    Err(failure) => answer(Err(failure)),
+                    Err(failure) => {
+                        if let Some(group) = group {
+                            group.remove();
+                        }
+                        answer(Err(failure));
+                    }
                 }
             }
             Order::Ask { number, request } => self.send(number, &request, &[]),
@@ -281,7 +305,7 @@ fn spawn(
     agent: &PathBuf,
     task: &Task,
     descriptors: &[Arc<OwnedFd>],
-    placing: Option<Placing>,
+    group: Option<&Cgroup>,
 ) -> Result<(Child, Channel), Failure> {
     let failed = |error: io::Error| Failure::prepare("cannot start the container's init", error);
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
@@ -296,7 +320,7 @@ fn spawn(
         .spawn()
         .map_err(failed)?;
     let channel = Channel::new(ours);
-    let placed = placing.map_or(Ok(()), |placing| placing(child.id().cast_signed()));
+    let placed = group.map_or(Ok(()), |group| group.add(child.id()));
     let borrowed: Vec<_> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
     let sent = placed
         .map_err(|error| Failure::prepare("cannot move the container into its cgroup", error))
@@ -311,10 +335,11 @@ fn spawn(
 }
 
 impl Connection {
-    fn new(child: Child, channel: Channel, answer: Answer) -> Self {
+    fn new(child: Child, channel: Channel, group: Option<Cgroup>, answer: Answer) -> Self {
         Self {
             channel: Some(channel),
             stage: Some(child),
+            group,
             init: None,
             answer: Some(answer),
             said: None,
@@ -411,7 +436,14 @@ impl Connection {
         self.collect_stage();
         let status = self.init.take().and_then(|(pid, _)| waitpid(Some(pid), WaitOptions::empty()).ok().flatten());
         let killed = status.and_then(|(_, status)| status.terminating_signal()).unwrap_or(libc::SIGKILL);
-        let ended = self.exited.unwrap_or(Ended { code: 128 + killed, signal: Some(killed) });
+        let mut end = End::killed(killed);
+        if let Some(how) = self.exited {
+            end.how = how;
+        }
+        if let Some(group) = self.group {
+            end.out_of_memory = group.ran_out_of_memory();
+            group.remove();
+        }
         if let Some(answer) = self.answer.take() {
             answer(Err(match self.said.take() {
                 Some((Report::Failed(failure), _)) => failure,
@@ -419,6 +451,6 @@ impl Connection {
             }));
         }
         // Who asked and who waits may have gone.
-        self.ended.send_replace(Some(ended));
+        self.ended.send_replace(Some(end));
     }
 }

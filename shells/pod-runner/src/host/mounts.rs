@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use super::pod::{Pod, memory_directory};
 use super::spec::refused;
-use super::{Pod, memory_directory};
+
 use crate::agent::wire::{MountTask, View};
 use crate::launcher::{Mount, MountSource, StartError, StartRequest};
 

@@ -1,24 +1,28 @@
 //! From a start request to the agent's task: everything that the container's init has to know.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 
+use outrigger_host::users;
 use outrigger_pod_core::life::StartProblem;
+use outrigger_pod_core::plan::{ContainerName, ContainerPlan, PodPlan};
 
-use super::{MARK, Pod, mounts};
+use super::pod::Pod;
+use super::{MARK, limits, mounts, security};
 use crate::agent::DEFAULT_PATH;
-use crate::agent::wire::{Abilities, ContainerTask, Identity, Join, MAX_DESCRIPTORS, ProcessTask, Slot};
+use crate::agent::wire::{ContainerTask, Join, MAX_DESCRIPTORS, ProcessTask, Slot};
 use crate::launcher::{StartError, StartRequest};
 
 /// The task of a container's agent, with the descriptors that go with it.
 pub fn container(
-    abilities: &Abilities,
     pod: &Pod,
     request: &StartRequest,
+    container: &ContainerPlan,
     stdio: [OwnedFd; 3],
 ) -> Result<(ContainerTask, Vec<Arc<OwnedFd>>), StartError> {
     let mut descriptors: Vec<Arc<OwnedFd>> = stdio.into_iter().map(Arc::new).collect();
-    let namespaces = &pod.namespaces;
+    let Pod { namespaces, abilities, .. } = pod;
     let join = Join {
         user: slot(&mut descriptors, namespaces.user.as_ref()),
         mount: slot(&mut descriptors, namespaces.mount.as_ref()),
@@ -44,7 +48,7 @@ pub fn container(
         process_namespace,
         hostname: abilities.uts_namespace.then(|| pod.hostname.clone()),
         view,
-        process: process(abilities, pod, request)?,
+        process: process(pod, request, container)?,
         held,
     };
     Ok((task, descriptors))
@@ -57,13 +61,12 @@ pub fn slot(descriptors: &mut Vec<Arc<OwnedFd>>, descriptor: Option<&Arc<OwnedFd
     Some(descriptors.len() - 1)
 }
 
-fn process(abilities: &Abilities, pod: &Pod, request: &StartRequest) -> Result<ProcessTask, StartError> {
+fn process(pod: &Pod, request: &StartRequest, container: &ContainerPlan) -> Result<ProcessTask, StartError> {
     if request.command.is_empty() {
         return Err(refused(no_command(&request.instance.container.0)));
     }
-    let terminal = request.container().is_some_and(|container| container.tty);
-    let mut env = environment(pod, request, terminal);
-    if !abilities.process_namespace {
+    let mut env = environment(pod, request, container);
+    if !pod.abilities.process_namespace {
         env.push((MARK.to_owned(), request.plan.uid.clone()));
     }
     Ok(ProcessTask {
@@ -71,21 +74,35 @@ fn process(abilities: &Abilities, pod: &Pod, request: &StartRequest) -> Result<P
         env,
         directory: Some(request.working_dir.clone().unwrap_or_else(|| "/".to_owned())),
         stdio: [0, 1, 2],
-        terminal,
-        identity: Identity::default(),
-        cpus: Vec::new(),
+        terminal: container.tty,
+        identity: security::identity(&pod.abilities, &request.plan, container)?,
+        cpus: cpus(request)?,
     })
 }
 
+/// The CPUs that a claim pins the container to.
+fn cpus(request: &StartRequest) -> Result<Vec<usize>, StartError> {
+    let Some(text) = &request.claim.cpus else { return Ok(Vec::new()) };
+    limits::cpu_list(text).ok_or_else(|| refused(format!("the claim's CPU list {text:?} is none of the kernel's")))
+}
+
 /// The manifest's environment over what every container has (containerd's defaults, and the kubelet's `HOSTNAME`).
-fn environment(pod: &Pod, request: &StartRequest, terminal: bool) -> Vec<(String, String)> {
-    let mut defaults = vec![("PATH", DEFAULT_PATH), ("HOSTNAME", pod.hostname.as_str())];
-    if terminal {
+fn environment(pod: &Pod, request: &StartRequest, container: &ContainerPlan) -> Vec<(String, String)> {
+    let uid = security::uid_inside(&container.security);
+    let home = users::local_home(Path::new("/"), uid).unwrap_or_else(|| "/".to_owned());
+    let mut defaults = vec![("PATH", DEFAULT_PATH), ("HOSTNAME", &pod.hostname), ("HOME", &home)];
+    if container.tty {
         defaults.push(("TERM", "xterm"));
     }
     let is_given = |name: &str| request.env.iter().any(|(given, _)| given == name);
     let defaults = defaults.into_iter().filter(|(name, _)| !is_given(name));
     defaults.map(|(name, value)| (name.to_owned(), value.to_owned())).chain(request.env.iter().cloned()).collect()
+}
+
+/// The containers of a pod that cannot run without an image, with the reason: to be refused before anything starts.
+pub fn commands(plan: &PodPlan) -> Vec<(ContainerName, String)> {
+    let without = plan.containers.iter().filter(|container| container.command.is_empty());
+    without.map(|container| (container.name.clone(), no_command(&container.name.0))).collect()
 }
 
 /// Why a container without `command` cannot run here.

@@ -7,7 +7,9 @@
 mod bench;
 mod death;
 mod life;
+mod limits;
 mod ordinary_user;
 mod plans;
+mod rights;
 mod streams;
 mod view;

@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::bench::{Bench, finish, plan, read};
 
-/// Reads the container's stdout until `word` has come.
-pub async fn wait_for(running: &mut Running, word: &str) {
+/// Reads the container's stdout until `word` has come; answers all of it.
+pub async fn wait_for(running: &mut Running, word: &str) -> String {
     let Output::Pipes { stdout, .. } = &running.output else { panic!("the host launcher answers pipes") };
     let (stdout, word) = (stdout.try_clone().unwrap(), word.to_owned());
     let heard = tokio::task::spawn_blocking(move || {
@@ -20,8 +20,9 @@ pub async fn wait_for(running: &mut Running, word: &str) {
                 Ok(count) => seen.push_str(&String::from_utf8_lossy(&buffer[..count])),
             }
         }
+        seen
     });
-    heard.await.unwrap();
+    heard.await.unwrap()
 }
 
 #[tokio::test]
