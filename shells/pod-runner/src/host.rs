@@ -80,9 +80,9 @@ impl HostLauncher {
         let (sender, answer) = std::sync::mpsc::channel();
         driver.launch_with(Task::Probe, Vec::new(), None, move |outcome| drop(sender.send(outcome)));
         let launched = answer.recv().map_err(io::Error::other)?;
-        let abilities = match launched.map_err(|failure| io::Error::other(failure.text()))?.report {
-            Report::Probed(abilities) => abilities,
-            _ => return Err(io::Error::other("the agent does not answer as one: is the executable another program?")),
+        let report = launched.map_err(|failure| io::Error::other(failure.text()))?.report;
+        let Report::Probed(abilities) = report else {
+            return Err(io::Error::other("the agent does not answer as one: is the executable another program?"));
         };
         let cgroups = Cgroups::find(Path::new("/"));
         Ok(Self { driver, abilities, cgroups, pods: Mutex::default(), containers: Mutex::default() })
@@ -157,7 +157,7 @@ impl HostLauncher {
         let group = self.group(&request, container)?;
         let launched = self.driver.launch(Task::Container(Box::new(task)), descriptors, group.clone()).await;
         let started_at = Timestamp::now();
-        let link = launched.map_err(start_error)?.link;
+        let link = launched.map_err(|failure| start_error(&failure))?.link;
         let link = link.ok_or_else(|| create("the container's init did not stay".to_owned()))?;
         let id =
             ContainerId(format!("{}.{}.{}", request.plan.uid, request.instance.container, request.instance.attempt));
@@ -236,7 +236,7 @@ impl Launcher for HostLauncher {
         shortfalls::shortfalls(&self.abilities, &self.cgroups, plan)
     }
 
-    fn prepare<'a>(&'a self, request: PodRequest) -> BoxFuture<'a, Result<PreparedPod, LaunchError>> {
+    fn prepare(&self, request: PodRequest) -> BoxFuture<'_, Result<PreparedPod, LaunchError>> {
         Box::pin(self.prepare_pod(request))
     }
 
@@ -265,7 +265,7 @@ impl Launcher for HostLauncher {
         Box::pin(std::future::ready(Ok(Image { id: String::new(), fetched: None })))
     }
 
-    fn start<'a>(&'a self, request: StartRequest) -> BoxFuture<'a, Result<Running, StartError>> {
+    fn start(&self, request: StartRequest) -> BoxFuture<'_, Result<Running, StartError>> {
         Box::pin(self.start_container(request))
     }
 
@@ -338,7 +338,7 @@ fn machine(failure: Failure) -> LaunchError {
     LaunchError::Machine { source: io::Error::from_raw_os_error(failure.errno), what: failure.what }
 }
 
-fn start_error(failure: Failure) -> StartError {
+fn start_error(failure: &Failure) -> StartError {
     let message = failure.text();
     match failure.step {
         Step::Prepare => StartError { problem: StartProblem::Create, message, exit_code: None },

@@ -286,16 +286,16 @@ impl Thread {
         if let Some(answer) = connection.take_answer() {
             let (outcome, ended) = answer;
             let link = connection.init.as_ref().map(|(pid, _)| {
-                let _close = Arc::new(Close { number, driver: self.handle.clone() });
+                let close = Arc::new(Close { number, driver: self.handle.clone() });
                 let pid = pid.as_raw_nonzero().get();
-                Link { pid, ended: connection.ended.subscribe(), number, driver: self.handle.clone(), _close }
+                Link { pid, ended: connection.ended.subscribe(), number, driver: self.handle.clone(), _close: close }
             });
             ended(Ok(Launched { report: outcome.0, descriptors: outcome.1, link }));
         }
-        if connection.is_over() {
-            if let Some(connection) = self.connections.remove(&number) {
-                connection.finish();
-            }
+        if connection.is_over()
+            && let Some(connection) = self.connections.remove(&number)
+        {
+            connection.finish();
         }
     }
 }

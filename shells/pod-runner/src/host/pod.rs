@@ -43,7 +43,7 @@ pub struct Namespaces {
     /// With `shareProcessNamespace`.
     pub process: Option<Arc<OwnedFd>>,
     /// The init of the shared process namespace, which ends with this.
-    _holder: Option<Link>,
+    holder: Option<Link>,
     memory_volumes: Vec<(String, OwnedFd)>,
 }
 
@@ -136,7 +136,7 @@ impl Namespaces {
         let join = Join { user: spec::slot(&mut descriptors, self.user.as_ref()), ..Join::default() };
         let launched = driver.launch(Task::Hold(HoldTask { join }), descriptors, None).await.map_err(machine)?;
         self.process = launched.descriptors.into_iter().next().map(Arc::new);
-        self._holder = launched.link;
+        self.holder = launched.link;
         Ok(())
     }
 }

@@ -80,7 +80,7 @@ fn groups(plan: &PodPlan, uid: Option<u32>) -> Result<Option<Vec<u32>>, StartErr
         None if groups.is_empty() => return Ok(None),
         None => groups.extend(getgroups().unwrap_or_default().into_iter().map(rustix::process::Gid::as_raw)),
         Some(uid) => {
-            groups.extend(user(uid).map(|user| users::groups_of(Path::new("/"), &user.name)).unwrap_or_default())
+            groups.extend(user(uid).map(|user| users::groups_of(Path::new("/"), &user.name)).unwrap_or_default());
         }
     }
     groups.sort_unstable();
