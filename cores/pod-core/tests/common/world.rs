@@ -356,6 +356,12 @@ impl World {
             .map_err(|error| error.to_string())?;
         ensure(machine.record() == again.record(), "a record read twice gives two machines")?;
         self.machine = machine;
+        let ends = |action: &Action| matches!(action, Action::Remove | Action::Note(_));
+        let waits = |action: &Action| matches!(action, Action::Hook { .. } | Action::Stop { .. });
+        ensure(
+            !over || actions.iter().all(|it| ends(it) || (waits(it) && !found.is_empty())),
+            "a pod that is over begins",
+        )?;
         self.carry_out(actions)
     }
 
