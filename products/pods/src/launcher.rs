@@ -44,7 +44,9 @@ pub fn choose(wanted: LauncherChoice, pods: &[&PodSpec], apptainer: Option<&Path
         (LauncherChoice::Auto, None) => Ok((Chosen::Host, "apptainer is not installed".to_owned())),
         (LauncherChoice::Auto, Some(path)) => Ok(match for_machine() {
             Some("") => (Chosen::Host, "a container has no image".to_owned()),
-            Some(image) => (Chosen::Host, format!("the image {image} is no file, no directory and no docker:// reference")),
+            Some(image) => {
+                (Chosen::Host, format!("the image {image} is no file, no directory and no docker:// reference"))
+            }
             None => (Chosen::Apptainer(path.to_owned()), format!("every image is one for {}", path.display())),
         }),
     }

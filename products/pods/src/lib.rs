@@ -54,17 +54,25 @@ fn dispatch(command: Command, parts: Parts) -> (&'static str, anyhow::Result<i32
             None => ("run", run::run(&args, parts)),
         },
         Command::Ps(args) => ("ps", with_state(&args.places, |it| commands::ps::ps(&args, &it.state))),
-        Command::Exec(args) => ("exec", talk(&args.places, async |it, stop| commands::talk::exec(&args, it, stop).await)),
+        Command::Exec(args) => {
+            ("exec", talk(&args.places, async |it, stop| commands::talk::exec(&args, it, stop).await))
+        }
         Command::Attach(args) => {
             ("attach", talk(&args.places, async |it, stop| commands::talk::attach(&args, it, stop).await))
         }
-        Command::Stop(args) => ("stop", talk(&args.places, async |it, stop| commands::talk::stop(&args, it, stop).await)),
-        Command::Logs(args) => ("logs", talk(&args.places, async |it, stop| commands::logs::logs(&args, it, stop).await)),
+        Command::Stop(args) => {
+            ("stop", talk(&args.places, async |it, stop| commands::talk::stop(&args, it, stop).await))
+        }
+        Command::Logs(args) => {
+            ("logs", talk(&args.places, async |it, stop| commands::logs::logs(&args, it, stop).await))
+        }
         Command::Describe(args) => {
             ("describe", with_state(&args.places, |it| commands::describe::describe(&args, &it.state)))
         }
         Command::Rm(args) => ("rm", talk(&args.places, async |it, stop| commands::rm::rm(&args, it, stop).await)),
-        Command::Prune(args) => ("prune", with_state(&args.places, |it| commands::rm::prune(&args, &it.state, it.keep))),
+        Command::Prune(args) => {
+            ("prune", with_state(&args.places, |it| commands::rm::prune(&args, &it.state, it.keep)))
+        }
         Command::DetachedRunner => ("run", run::detached(parts)),
     }
 }

@@ -74,7 +74,9 @@ impl Work {
         };
         let twice = stands_twice(kind, metadata, &place, seen);
         if let Some(only) = only.filter(|only| *only != kind) {
-            return Some(place.fault("kind", format!("is {kind}, not {only}")).help("name the file as a manifest instead"));
+            return Some(
+                place.fault("kind", format!("is {kind}, not {only}")).help("name the file as a manifest instead"),
+            );
         }
         match object {
             Object::Pod(pod) => self.pods.push((place, *pod)),
@@ -98,7 +100,11 @@ fn stands_twice(kind: &'static str, metadata: &ObjectMeta, place: &Place, seen: 
 mod tests {
     use super::*;
 
-    fn load_text(texts: &[&str], given: impl FnOnce(&str) -> GivenArgs, strict: bool) -> Result<(Work, Faults), String> {
+    fn load_text(
+        texts: &[&str],
+        given: impl FnOnce(&str) -> GivenArgs,
+        strict: bool,
+    ) -> Result<(Work, Faults), String> {
         let directory = tempfile::tempdir().unwrap();
         let files: Vec<String> = texts
             .iter()
@@ -135,9 +141,11 @@ mod tests {
 
     #[test]
     fn a_pod_is_no_config_map() {
-        let given = |directory: &str| GivenArgs { config_maps: vec![format!("{directory}/1.yaml")], ..GivenArgs::default() };
+        let given =
+            |directory: &str| GivenArgs { config_maps: vec![format!("{directory}/1.yaml")], ..GivenArgs::default() };
         assert!(load_text(&[POD], given, false).is_err());
-        let given = |directory: &str| GivenArgs { secrets: vec![format!("{directory}/0.yaml")], ..GivenArgs::default() };
+        let given =
+            |directory: &str| GivenArgs { secrets: vec![format!("{directory}/0.yaml")], ..GivenArgs::default() };
         let told = load_text(&[MAP], given, false).unwrap_err();
         assert!(told.contains("0.yaml:2:7: kind: is ConfigMap, not Secret"), "{told}");
     }

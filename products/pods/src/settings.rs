@@ -214,8 +214,10 @@ mod tests {
     fn flags_beat_the_environment_and_the_environment_beats_the_file() {
         let machine = tempfile::tempdir().unwrap();
         std::fs::write(machine.path().join("run.yaml"), "keepDays: 1\nlogMaxFiles: 9\nlauncher: host\n").unwrap();
-        let around =
-            around(&[("HOME", "/home/u"), ("OUTRIGGER_RUN_KEEP_DAYS", "2"), ("OUTRIGGER_RUN_LAUNCHER", "auto")], machine.path());
+        let around = around(
+            &[("HOME", "/home/u"), ("OUTRIGGER_RUN_KEEP_DAYS", "2"), ("OUTRIGGER_RUN_LAUNCHER", "auto")],
+            machine.path(),
+        );
         let args = SettingsArgs { keep_days: Some("3".into()), ..SettingsArgs::default() };
         let (settings, warnings) = settings(&args, &around).unwrap();
         assert!(warnings.is_empty());
@@ -232,7 +234,11 @@ mod tests {
         let args = SettingsArgs { log_max_files: Some("1".into()), ..SettingsArgs::default() };
         let told = settings(&args, &around(&[("HOME", "/h")], machine.path())).unwrap_err().to_string();
         let file = machine.path().join("run.yaml");
-        for part in ["--log-max-files: ", &format!("{}:1:1: keepDay: ", file.display()), &format!("{}:2:11: launcher: ", file.display())] {
+        for part in [
+            "--log-max-files: ",
+            &format!("{}:1:1: keepDay: ", file.display()),
+            &format!("{}:2:11: launcher: ", file.display()),
+        ] {
             assert!(told.contains(part), "{part} is missing in {told}");
         }
     }

@@ -163,10 +163,11 @@ mod tests {
             ("one that is good", vec![pod("Succeeded", vec![], vec![with(0)])], 0),
             ("the highest of its main containers", vec![pod("Failed", vec![], vec![with(3), with(0), with(2)])], 3),
             ("one that was killed", vec![pod("Failed", vec![], vec![with(137)])], 137),
-            ("the highest over all pods", vec![
-                pod("Failed", vec![], vec![with(3)]),
-                pod("Failed", vec![], vec![with(9)]),
-            ], 9),
+            (
+                "the highest over all pods",
+                vec![pod("Failed", vec![], vec![with(3)]), pod("Failed", vec![], vec![with(9)])],
+                9,
+            ),
             ("sidecars do not count", vec![pod("Succeeded", vec![init("sidecar", 143)], vec![with(0)])], 0),
             ("a failed init container gives its own", vec![pod("Failed", vec![init("setup", 4)], vec![waiting()])], 4),
             ("stopped before it ran", vec![pod("Failed", vec![], vec![waiting()])], 125),
@@ -178,7 +179,11 @@ mod tests {
             ("evicted after it was good", vec![because("Evicted", pod("Failed", vec![], vec![with(0)]))], 125),
             ("refused", vec![pod("Failed", vec![], vec![with(3)]), End::Refused], 125),
             ("a job with one retry", vec![job(true, "", vec![pod("Failed", vec![], vec![with(3)])])], 0),
-            ("a job that failed", vec![job(false, "BackoffLimitExceeded", vec![pod("Failed", vec![], vec![with(3)])])], 3),
+            (
+                "a job that failed",
+                vec![job(false, "BackoffLimitExceeded", vec![pod("Failed", vec![], vec![with(3)])])],
+                3,
+            ),
             ("a job out of time", vec![job(false, "DeadlineExceeded", vec![])], 124),
             ("a job without a pod", vec![job(false, "BackoffLimitExceeded", vec![])], 125),
         ] {

@@ -67,9 +67,11 @@ fn pod(args: &LogsArgs, state: &StateDirectory) -> anyhow::Result<PodRecord> {
     }
     let runs = state.runs(Kind::Pod, newest.name())?;
     let back = args.run as usize;
-    let run: &RunDirectory = runs.iter().rev().nth(back).with_context(|| {
-        format!("pod {} has {} only", newest.name(), text::count(runs.len(), "recorded run"))
-    })?;
+    let run: &RunDirectory = runs
+        .iter()
+        .rev()
+        .nth(back)
+        .with_context(|| format!("pod {} has {} only", newest.name(), text::count(runs.len(), "recorded run")))?;
     Ok(PodRecord::read(run.clone())?)
 }
 
@@ -132,9 +134,7 @@ async fn over(directory: RunDirectory, run: Arc<Instance>) {
     loop {
         pause.tick().await;
         let lives = directory.life().is_ok_and(|life| life.may_live());
-        let Ok(Some(file)) = directory.status() else {
-            if lives { continue } else { return }
-        };
+        let Ok(Some(file)) = directory.status() else { if lives { continue } else { return } };
         let statuses = file.status.init_container_statuses.iter().flatten();
         let mut statuses = statuses.chain(file.status.container_statuses.iter().flatten());
         let ended = statuses.any(|it| {

@@ -17,7 +17,10 @@ use crate::text;
 pub async fn rm(args: &RmArgs, state: &StateDirectory, interrupted: &CancellationToken) -> anyhow::Result<i32> {
     let mut code = 0;
     for directory in targets(args, state)? {
-        if args.force && directory.life()?.may_live() && talk::ask_to_stop(&Record::read(directory.clone())?, None).await? {
+        if args.force
+            && directory.life()?.may_live()
+            && talk::ask_to_stop(&Record::read(directory.clone())?, None).await?
+        {
             tokio::select! {
                 ended = talk::wait_for_end(&directory) => ended?,
                 () = interrupted.cancelled() => return Ok(crate::verdict::INTERRUPTED),
@@ -35,7 +38,11 @@ pub async fn rm(args: &RmArgs, state: &StateDirectory, interrupted: &Cancellatio
 fn targets(args: &RmArgs, state: &StateDirectory) -> anyhow::Result<Vec<RunDirectory>> {
     if args.all {
         let records = record::newest(state, |line| out::note(&format!("outrigger rm: {line}")))?;
-        return Ok(records.into_iter().filter(|it| args.force || it.has_ended()).map(|it| it.directory().clone()).collect());
+        return Ok(records
+            .into_iter()
+            .filter(|it| args.force || it.has_ended())
+            .map(|it| it.directory().clone())
+            .collect());
     }
     if args.targets.names.is_empty() {
         bail!("nothing is named to be removed; name pods, or --all for everything that has ended");

@@ -180,7 +180,9 @@ mod tests {
     #[test]
     fn lists_are_taken_apart_and_keep_their_places() {
         let pod = "metadata: {name: a}\n  spec: {containers: [{name: a, image: b}]}";
-        let (count, told) = read(&format!("kind: List\napiVersion: v1\nitems:\n- kind: Pod\n  apiVersion: v1\n  {pod}\n- kind: Foo\n  apiVersion: v1\n"));
+        let (count, told) = read(&format!(
+            "kind: List\napiVersion: v1\nitems:\n- kind: Pod\n  apiVersion: v1\n  {pod}\n- kind: Foo\n  apiVersion: v1\n"
+        ));
         assert_eq!(count, 1, "{told}");
         assert!(told.starts_with("m.yaml:8:9: items[1].kind: Foo does not run here, leave it out"), "{told}");
     }

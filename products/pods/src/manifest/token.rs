@@ -25,7 +25,8 @@ pub fn leave_out(spec: &mut PodSpec) -> Vec<String> {
 /// Whether the API server made it (`plugin/pkg/admission/serviceaccount/admission.go`, `TokenVolumeSource`).
 fn is_injected(volume: &Volume) -> bool {
     let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
-    volume.name.starts_with("kube-api-access-") && sources.into_iter().any(|source| source.service_account_token.is_some())
+    volume.name.starts_with("kube-api-access-")
+        && sources.into_iter().any(|source| source.service_account_token.is_some())
 }
 
 #[cfg(test)]

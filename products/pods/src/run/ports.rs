@@ -30,9 +30,9 @@ impl Ports {
 
 fn declared(spec: &PodSpec) -> impl Iterator<Item = Port> {
     let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
-    containers.flat_map(|container| container.ports.iter().flatten()).map(|port| {
-        (port.container_port, port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()))
-    })
+    containers
+        .flat_map(|container| container.ports.iter().flatten())
+        .map(|port| (port.container_port, port.protocol.clone().unwrap_or_else(|| "TCP".to_owned())))
 }
 
 #[cfg(test)]
@@ -44,7 +44,8 @@ mod tests {
     fn pod(ports: &[(i32, &str)]) -> PodSpec {
         let ports: Vec<_> =
             ports.iter().map(|(number, protocol)| json!({"containerPort": number, "protocol": protocol})).collect();
-        serde_json::from_value(json!({"containers": [{"name": "a", "ports": ports}, {"name": "b", "ports": ports}]})).unwrap()
+        serde_json::from_value(json!({"containers": [{"name": "a", "ports": ports}, {"name": "b", "ports": ports}]}))
+            .unwrap()
     }
 
     #[test]

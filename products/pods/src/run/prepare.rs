@@ -57,9 +57,7 @@ pub fn errands(work: Work, given: &Given, how: &How, notes: &mut Vec<String>) ->
     let mut add = |place: Place, mut what: What| -> anyhow::Result<()> {
         let (metadata, spec) = match &mut what {
             What::Pod(pod) => (&mut pod.metadata, pod.spec.as_mut()),
-            What::Job(job) => {
-                (&mut job.metadata, job.spec.as_mut().and_then(|spec| spec.template.spec.as_mut()))
-            }
+            What::Job(job) => (&mut job.metadata, job.spec.as_mut().and_then(|spec| spec.template.spec.as_mut())),
         };
         identify(metadata)?;
         let namespace = metadata.namespace.clone().unwrap_or_default();
@@ -106,7 +104,9 @@ fn identify(metadata: &mut ObjectMeta) -> anyhow::Result<()> {
     }
     *metadata = ObjectMeta {
         name: metadata.name.take(),
-        namespace: Some(metadata.namespace.take().filter(|space| !space.is_empty()).unwrap_or_else(|| "default".into())),
+        namespace: Some(
+            metadata.namespace.take().filter(|space| !space.is_empty()).unwrap_or_else(|| "default".into()),
+        ),
         labels: metadata.labels.take(),
         annotations: metadata.annotations.take(),
         uid: Some(uid),
@@ -187,7 +187,9 @@ fn taken_ports(errands: &[(Place, Errand)]) -> anyhow::Result<()> {
     }
     match refused.is_empty() {
         true => Ok(()),
-        false => bail!("{}; the pods share this machine's ports: stop one of the two, or change a port", refused.join("; ")),
+        false => {
+            bail!("{}; the pods share this machine's ports: stop one of the two, or change a port", refused.join("; "))
+        }
     }
 }
 

@@ -44,8 +44,13 @@ fn asked(container: &Container) -> impl Iterator<Item = (&'static str, &String)>
     let resources = container.resources.as_ref();
     let limits = resources.and_then(|resources| resources.limits.as_ref());
     let requests = resources.and_then(|resources| resources.requests.as_ref());
-    let only_requested = requests.into_iter().flatten().filter(move |(name, _)| limits.is_none_or(|it| !it.contains_key(*name)));
-    limits.into_iter().flatten().map(|(name, _)| ("limits", name)).chain(only_requested.map(|(name, _)| ("requests", name)))
+    let only_requested =
+        requests.into_iter().flatten().filter(move |(name, _)| limits.is_none_or(|it| !it.contains_key(*name)));
+    limits
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| ("limits", name))
+        .chain(only_requested.map(|(name, _)| ("requests", name)))
 }
 
 /// Whether the kernel itself hands the resource out (`pkg/apis/core/helper/helpers.go`, `IsNativeResource`).
@@ -69,7 +74,10 @@ mod tests {
         let paths: Vec<_> = found.iter().map(|(path, ..)| path.as_str()).collect();
         assert_eq!(
             paths,
-            ["containers[0].resources.limits[vendor.example/gpu]", "containers[0].resources.requests[vendor.example/nic]"]
+            [
+                "containers[0].resources.limits[vendor.example/gpu]",
+                "containers[0].resources.requests[vendor.example/nic]"
+            ]
         );
         assert_eq!(found[0].1, "nothing on this machine serves vendor.example/gpu; served are: none");
         ignore(&mut spec, &["vendor.example/gpu".into(), "vendor.example/nic".into()]);

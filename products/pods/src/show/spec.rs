@@ -226,8 +226,10 @@ mod tests {
         for (source, told) in [
             (json!({"emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}), "empty directory in memory, at most 1Mi"),
             (json!({"secret": {"secretName": "s", "optional": true}}), "Secret s (optional)"),
-            (json!({"projected": {"sources": [{"configMap": {"name": "c"}}, {"serviceAccountToken": {"path": "t"}}]}}),
-             "projected: ConfigMap c and a token"),
+            (
+                json!({"projected": {"sources": [{"configMap": {"name": "c"}}, {"serviceAccountToken": {"path": "t"}}]}}),
+                "projected: ConfigMap c and a token",
+            ),
         ] {
             let mut object = source;
             object["name"] = json!("v");

@@ -160,9 +160,6 @@ mod tests {
                 "containerStatuses": [container("app", true, 0, json!({"running": {}})), container("web", false, 4, waits("CrashLoopBackOff"))]}),
             (2, "CrashLoopBackOff", 5),
         );
-        check(
-            json!({"phase": "Failed", "reason": "Evicted", "message": "x"}),
-            (0, "Evicted", 0),
-        );
+        check(json!({"phase": "Failed", "reason": "Evicted", "message": "x"}), (0, "Evicted", 0));
     }
 }

@@ -94,7 +94,9 @@ fn is_block(text: &str) -> bool {
     body.contains('\n')
         && !body.ends_with('\n')
         && !body.starts_with([' ', '\n', '\t'])
-        && !text.chars().any(|c| c.is_control() && c != '\n' || matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{feff}'))
+        && !text
+            .chars()
+            .any(|c| c.is_control() && c != '\n' || matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{feff}'))
 }
 
 fn write_block(out: &mut String, text: &str, indent: usize) {
@@ -134,7 +136,8 @@ mod tests {
 
     #[test]
     fn objects_look_as_kubectl_writes_them() {
-        let value = json!({"kind": "Pod", "spec": {"containers": [{"name": "a", "args": ["x", "1"]}, {"name": "b"}], "x": []}});
+        let value =
+            json!({"kind": "Pod", "spec": {"containers": [{"name": "a", "args": ["x", "1"]}, {"name": "b"}], "x": []}});
         assert_eq!(
             yaml(&value),
             "kind: Pod\nspec:\n  containers:\n  - args:\n    - x\n    - \"1\"\n    name: a\n  - name: b\n  x: []\n"

@@ -23,7 +23,8 @@ pub async fn follow(
     let mut attempt = 0;
     while has_run(&mut status, &container, attempt).await {
         let run = Instance { container: container.clone(), attempt };
-        let mut reader = LogReader::following(&handle.directory.log(&run)?, ReadOptions::default(), over(status.clone(), run));
+        let mut reader =
+            LogReader::following(&handle.directory.log(&run)?, ReadOptions::default(), over(status.clone(), run));
         while let Some(some) = reader.next().await? {
             if events.send(Event::Lines(source, some)).await.is_err() {
                 return Ok(());
@@ -49,14 +50,16 @@ fn newest_run(snapshot: &Snapshot, container: &ContainerName) -> Option<u32> {
 }
 
 fn has_begun(status: &ContainerStatus) -> bool {
-    let begun = [&status.state, &status.last_state].map(|state| {
-        state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
-    });
+    let begun = [&status.state, &status.last_state]
+        .map(|state| state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some()));
     begun.contains(&true)
 }
 
 /// Resolves when this run is over, or the runner has ended.
-fn over(mut status: watch::Receiver<Arc<Snapshot>>, run: Instance) -> outrigger_pod_runner::launcher::BoxFuture<'static, ()> {
+fn over(
+    mut status: watch::Receiver<Arc<Snapshot>>,
+    run: Instance,
+) -> outrigger_pod_runner::launcher::BoxFuture<'static, ()> {
     Box::pin(async move {
         let _ = status.wait_for(|snapshot| !snapshot.running.contains_key(&run)).await;
     })

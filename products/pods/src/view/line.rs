@@ -53,7 +53,11 @@ pub fn for_terminal(bytes: &[u8], colors: bool) -> String {
                 out.extend(std::iter::repeat_n(' ', to));
                 column += to;
             }
-            c if c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => (),
+            c if c.is_control()
+                || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+            {
+                ()
+            }
             c => {
                 out.push(c);
                 column += crate::show::table::char_width(c);
@@ -73,7 +77,9 @@ fn sequence(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<Stri
             let mut inside = String::new();
             loop {
                 match chars.next()? {
-                    'm' if inside.chars().all(|c| c.is_ascii_digit() || c == ';') => return Some(format!("\x1b[{inside}m")),
+                    'm' if inside.chars().all(|c| c.is_ascii_digit() || c == ';') => {
+                        return Some(format!("\x1b[{inside}m"));
+                    }
                     '@'..='~' => return None,
                     c => inside.push(c),
                 }

@@ -44,7 +44,8 @@ pub fn lines(rows: &[Row], columns: usize, colors: bool) -> Vec<String> {
         }
     }
     // Dropped first: time, CPU, memory, restarts, probes.
-    let total = |widths: &[usize; 7]| 2 + widths.iter().filter(|width| **width > 0).map(|width| width + 2).sum::<usize>();
+    let total =
+        |widths: &[usize; 7]| 2 + widths.iter().filter(|width| **width > 0).map(|width| width + 2).sum::<usize>();
     for column in [6, 4, 5, 3, 2] {
         if total(&widths) > columns + 2 {
             widths[column] = 0;

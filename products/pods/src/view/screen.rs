@@ -194,7 +194,8 @@ mod tests {
                         self.line();
                     }
                     '\x1b' => {
-                        let sequence: String = std::iter::from_fn(|| chars.next_if(|c| !c.is_ascii_alphabetic())).collect();
+                        let sequence: String =
+                            std::iter::from_fn(|| chars.next_if(|c| !c.is_ascii_alphabetic())).collect();
                         match chars.next() {
                             Some('A') => {
                                 let up: usize = sequence[1..].parse().unwrap();

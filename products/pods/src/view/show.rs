@@ -319,7 +319,11 @@ impl View {
             state: word,
             mood,
             probes: probes.to_owned(),
-            restarts: if restarts > 0 { text::count(restarts.unsigned_abs() as usize, "restart") } else { String::new() },
+            restarts: if restarts > 0 {
+                text::count(restarts.unsigned_abs() as usize, "restart")
+            } else {
+                String::new()
+            },
             cpu: rate.map(|(cpu, _)| text::cpu(*cpu)).unwrap_or_default(),
             memory: rate.map(|(_, memory)| text::bytes(*memory)).unwrap_or_default(),
             time: running.map(|at| text::age(at.0, now)).unwrap_or_default(),

@@ -73,7 +73,9 @@ pub fn changes(before: &PodStatus, now: &PodStatus) -> Vec<(String, String, Mood
         if state_before == Some(state) {
             continue;
         }
-        if state.running.is_some() && state_before.is_none_or(|state| state.running.is_none() || container.restart_count > runs_before) {
+        if state.running.is_some()
+            && state_before.is_none_or(|state| state.running.is_none() || container.restart_count > runs_before)
+        {
             match container.restart_count {
                 0 => tell("started".to_owned(), Mood::Good),
                 count => tell(format!("started again (restart {count})"), Mood::Good),
