@@ -83,7 +83,7 @@ pub struct ContainerPlan {
     pub env: Vec<EnvVar>,
     /// `envFrom` as written.
     pub env_from: Vec<EnvFromSource>,
-    /// `volumeMounts` as written (checked: each names a volume of the pod).
+    /// `volumeMounts` (checked: each names a volume of the pod), with absolute mount paths.
     pub mounts: Vec<VolumeMount>,
     /// `ports`: number, protocol and name.
     pub ports: Vec<PortPlan>,

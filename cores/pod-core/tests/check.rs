@@ -171,7 +171,7 @@ fn volumes_and_mounts_fit_together() {
     let mounts = json!([
         {"name": "v", "mountPath": "/a", "subPath": "../b"},
         {"name": "x", "mountPath": "/a", "subPath": "a", "subPathExpr": "b"},
-        {"name": "h", "mountPath": "rel", "recursiveReadOnly": "Enabled", "mountPropagation": "Bidirectional"},
+        {"name": "h", "mountPath": "a:b", "recursiveReadOnly": "Enabled", "mountPropagation": "Bidirectional"},
     ]);
     expect(
         &pod(&json!({"volumeMounts": mounts}), &spec),
@@ -180,7 +180,7 @@ fn volumes_and_mounts_fit_together() {
             "spec.containers[0].volumeMounts[1].mountPath: is the path of another mount",
             "spec.containers[0].volumeMounts[1].name: is \"x\", but the pod has no volume",
             "spec.containers[0].volumeMounts[1].subPathExpr: cannot be given together with subPath",
-            "spec.containers[0].volumeMounts[2].mountPath: is \"rel\", but must be an absolute path",
+            "spec.containers[0].volumeMounts[2].mountPath: is \"a:b\", but must be a path without ':'",
             "spec.containers[0].volumeMounts[2].mountPropagation: can be Bidirectional only",
             "spec.containers[0].volumeMounts[2].recursiveReadOnly: needs readOnly",
             "spec.containers[0].volumeMounts[2].recursiveReadOnly: cannot be given together",
@@ -290,6 +290,22 @@ fn what_a_server_sets_is_accepted_and_dropped() {
     let Object::Pod(pod) = &checked.objects[0].object else { panic!("a pod was written") };
     assert_eq!(pod.status, None);
     assert_eq!(pod.metadata.uid.as_deref(), Some("u"));
+}
+
+#[test]
+fn pods_as_kubectl_prints_them_have_no_faults() {
+    let text = include_str!("check/kubectl-get-pod.json");
+    expect(&serde_json::from_str(text).expect("json"), &[]);
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a test reads its files")]
+fn the_manifests_of_the_recorded_lives_have_no_faults() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/life");
+    for file in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        let life: Value = serde_json::from_slice(&std::fs::read(&file).expect("a file")).expect("json");
+        assert_eq!(faults(&life["manifest"]), [""; 0], "{}", file.display());
+    }
 }
 
 #[test]

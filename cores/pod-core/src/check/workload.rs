@@ -14,7 +14,10 @@ const MOST_ANNOTATIONS: usize = 256 * 1024;
 /// `ValidateObjectMeta`: the form of the name is the kind's.
 pub(super) fn check_metadata(at: &At<'_, '_>, form: fn(&str) -> Wrong, faults: &mut Faults) {
     let (name, generated) = (at.get("name"), at.get("generateName"));
-    if at.is_set() && name.text_or_empty().is_empty() && generated.text_or_empty().is_empty() {
+    let missing = at.is_set() && name.text_or_empty().is_empty();
+    if missing && generated.is_set() {
+        faults.error_with_help(&name, "is missing", "no server makes one from generateName here: write the name");
+    } else if missing {
         faults.error(&name, "is missing");
     }
     names::require(&name, form, faults);

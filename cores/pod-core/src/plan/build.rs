@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, EmptyDirVolumeSource, Pod, PodSpec, ResourceRequirements, Volume,
+    Container, ContainerPort, EmptyDirVolumeSource, Pod, PodSpec, ResourceRequirements, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Written;
 
@@ -118,7 +118,7 @@ fn plan_container(path: &str, role: Role, container: &Container, spec: &PodSpec)
         working_dir: container.working_dir.clone().filter(|dir| !dir.is_empty()),
         env: container.env.clone().unwrap_or_default(),
         env_from: container.env_from.clone().unwrap_or_default(),
-        mounts: container.volume_mounts.clone().unwrap_or_default(),
+        mounts: container.volume_mounts.iter().flatten().cloned().map(absolute).collect(),
         startup: probe_of("startupProbe", container.startup_probe.as_ref())?,
         readiness: probe_of("readinessProbe", container.readiness_probe.as_ref())?,
         liveness: probe_of("livenessProbe", container.liveness_probe.as_ref())?,
@@ -137,6 +137,14 @@ fn plan_container(path: &str, role: Role, container: &Container, spec: &PodSpec)
         image,
         ports,
     })
+}
+
+/// A relative mount path begins at the root (`pkg/kubelet/kubelet_pods.go`, `makeMounts`).
+fn absolute(mut mount: VolumeMount) -> VolumeMount {
+    if !mount.mount_path.starts_with('/') {
+        mount.mount_path.insert(0, '/');
+    }
+    mount
 }
 
 fn plan_port(path: &str, port: &ContainerPort) -> Result<PortPlan, PlanError> {
@@ -265,6 +273,14 @@ mod tests {
             assert_eq!(pull_policy(None, image), expected, "{image}");
         }
         assert_eq!(pull_policy(Some("Never"), "busybox"), PullPolicy::Never);
+    }
+
+    #[test]
+    fn a_relative_mount_path_begins_at_the_root() {
+        let mounts = json!([{"name": "v", "mountPath": "data"}, {"name": "v", "mountPath": "/x"}]);
+        let plan = plan(&json!({"containers": [{"name": "c", "volumeMounts": mounts}]}));
+        let paths: Vec<_> = plan.containers[0].mounts.iter().map(|mount| mount.mount_path.as_str()).collect();
+        assert_eq!(paths, ["/data", "/x"]);
     }
 
     #[test]
