@@ -7,11 +7,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
+use outrigger_pod_core::life::Instance;
+use outrigger_pod_core::plan::ContainerName;
 use outrigger_pod_runner::launcher::LogStream;
 use outrigger_pod_runner::log::read::{Line, LogReader, LogText, ReadOptions, latest_attempt};
+use outrigger_pod_runner::log::{LogRules, LogSink, LogThread, rotated};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 /// What happens to a log.
 #[derive(Clone, Debug)]
@@ -312,6 +315,48 @@ async fn a_very_long_line_comes_in_parts_and_what_is_no_record_as_it_stands() {
     assert!(second.ends_with("xend\nnot a record\n"));
     let last = read(LogReader::new(&log.path, ReadOptions { tail: Some(2), ..ReadOptions::default() })).await;
     assert!(last.iter().all(|line| line.text.len() < 300 * 1024), "a part is bounded");
+}
+
+/// What the pod runner itself writes, through a pipe and over many rotations, reaches a follower byte for byte.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_of_the_real_writer_gets_every_byte() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("0.log");
+    let (pipe, written) = std::io::pipe().unwrap();
+    let sink = LogSink {
+        instance: Instance { container: ContainerName("main".into()), attempt: 0 },
+        path: path.clone(),
+        rules: LogRules { size: 64 * 1024, files: 1000 },
+        live: broadcast::channel(1).0,
+        trouble: mpsc::channel(1).0,
+    };
+    let thread = LogThread::start().unwrap();
+    let mut drained = thread.drain(sink, pipe.into(), None).await;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let over = Box::pin(async move {
+        let _ = stopped.await;
+    });
+    let follower = LogReader::following(&path, ReadOptions::default(), over);
+    let writing = std::thread::spawn(move || {
+        let (mut written, mut sent) = (written, Vec::new());
+        for number in 0..3000usize {
+            let length = if number % 100 == 0 { 40_000 } else { number % 700 };
+            let line = format!("{number} {}\n", "x".repeat(length));
+            written.write_all(line.as_bytes()).unwrap();
+            sent.extend_from_slice(line.as_bytes());
+        }
+        written.write_all(b"no end").unwrap();
+        sent.extend_from_slice(b"no end");
+        sent
+    });
+    let ended = async {
+        drained.done().await;
+        drop(stop);
+    };
+    let (lines, ()) = tokio::join!(read(follower), ended);
+    let sent = writing.join().unwrap();
+    assert!(LogText::new(false).of(&lines) == sent, "what was followed is not what was written");
+    assert!(rotated(&path).unwrap().len() > 10);
 }
 
 #[test]
