@@ -314,10 +314,15 @@ fn maps_and_secrets_have_good_keys_and_bytes() {
         "data": {"a": "1", "..b": "2"}, "binaryData": {"a": "AQ==", "c": "%%%"}});
     expect(&map, &["binaryData.c: is not base64", "data[\"..b\"]: has the key", "data.a: is also a key of binaryData"]);
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "S"}, "type": "kubernetes.io/tls",
-        "data": {"tls.crt": "c2VjcmV0"}, "stringData": {"n": 5}});
+        "data": {"tls.crt": "c2VjcmV0", "pin": 1234}, "stringData": {"n": 5}});
     expect(
         &secret,
-        &["data[\"tls.key\"]: is missing", "metadata.name: is \"S\"", "stringData.n: must be a string: quote it"],
+        &[
+            "data.pin: must be a string in base64",
+            "data[\"tls.key\"]: is missing",
+            "metadata.name: is \"S\"",
+            "stringData.n: must be a string: quote it",
+        ],
     );
 }
 

@@ -122,7 +122,6 @@ fn compare_scalar(at: &At<'_, '_>, kind: &Kind, faults: &mut Faults) {
     let value = at.value();
     match kind {
         Kind::Text | Kind::SecretText if value.is_string() => (),
-        Kind::SecretText => faults.error_with_help(at, "must be a string", "quote it"),
         Kind::Flag if value.is_boolean() => (),
         Kind::Number64 if value.is_i64() => (),
         Kind::Number32 | Kind::Number64 if value.is_i64() || value.is_u64() => {
@@ -151,6 +150,8 @@ fn compare_scalar(at: &At<'_, '_>, kind: &Kind, faults: &mut Faults) {
                 );
             }
         }
+        Kind::SecretText => faults.error_with_help(at, "must be a string", "quote it"),
+        Kind::Bytes => faults.error(at, "must be a string in base64"),
         _ => wrong_type(at, kind.called(), faults),
     }
 }
