@@ -169,19 +169,3 @@ async fn a_missing_object_waits_and_a_stop_ends_the_wait() {
     let (outcome, ()) = tokio::join!(runner.run(CancellationToken::new()), ask);
     assert_eq!(outcome.unwrap().ending, Ending::Stopped);
 }
-
-#[tokio::test]
-async fn a_volume_over_its_limit_evicts_the_pod() {
-    let bench = Bench::new();
-    let outcome = bench
-        .run(&json!({
-            "terminationGracePeriodSeconds": 1,
-            "volumes": [{"name": "scratch", "emptyDir": {"sizeLimit": "1Mi"}}],
-            "containers": [shell("main", "head -c 3000000 /dev/zero > /work-of-test/zero; sleep 100",
-                json!({"volumeMounts": [{"name": "scratch", "mountPath": "/work-of-test"}]}))],
-        }))
-        .await;
-    assert_eq!(outcome.status.reason.as_deref(), Some("Evicted"));
-    let message = outcome.status.message.unwrap();
-    assert!(message.starts_with("Usage of EmptyDir volume \"scratch\" exceeds the limit \"1Mi\"."), "{message}");
-}
