@@ -111,7 +111,7 @@ async fn recover_pod(
     let plan = Arc::new(plan_of(directory)?);
     let before = directory.status()?;
     let mut machine = machine(&plan, before.as_ref(), now)
-        .map_err(|source| RecoverError::Record { directory: directory.clone(), source })?;
+        .map_err(|source| RecoverError::Record { path: directory.status_file(), source })?;
     launcher.remove(&plan.uid).await?;
     volumes::remove(directory)?;
     for provider in providers {
