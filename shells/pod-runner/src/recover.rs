@@ -114,6 +114,7 @@ async fn recover_pod(
         .map_err(|source| RecoverError::Record { path: directory.status_file(), source })?;
     launcher.remove(&plan.uid).await?;
     volumes::remove(directory)?;
+    crate::directory::remove_path(&directory.launcher())?;
     for provider in providers {
         provider.clear(&plan.uid).await?;
     }
