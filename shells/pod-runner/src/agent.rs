@@ -15,13 +15,17 @@
 //!   process ends or the channel closes it kills its descendants until none is left. A kill of the keeper itself can
 //!   leave processes; [`crate::host::sweep`] finds those by a mark in their environment.
 //!
-//! Both die with the runner: by the parent-death signal, and because the channel closes.
+//! Where another program makes the container (Apptainer), a second agent **inside** it is started by that program, with a
+//! channel of its own as stdin; the first one then only keeps that program.
+//!
+//! All die with the runner: by the parent-death signal, and because the channel closes.
 //!
 //! What it does not do: no threads, no runtime, no allocation while it waits, and no decision; the task says everything.
 
 mod cover;
 mod descendants;
 mod identity;
+mod inside;
 mod pod;
 mod probe;
 mod process;
@@ -32,7 +36,7 @@ mod view;
 pub(crate) mod wire;
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 pub(crate) use descendants::descendants;
 pub use process::DEFAULT_PATH;
@@ -40,11 +44,15 @@ pub use process::DEFAULT_PATH;
 /// The name by which an executable knows that it is to be an agent.
 pub const NAME: &str = "outrigger-init";
 
+/// The argument by which an agent knows that another program has started it inside a container.
+pub(crate) const INSIDE: &str = "inside";
+
 /// Becomes an agent, and ends with it, where this process was started as one. To be called first in `main`, before any
 /// runtime or command line parser.
 pub fn dispatch() {
-    let as_agent = std::env::args_os().next().is_some_and(|name| name == OsStr::from_bytes(NAME.as_bytes()));
-    if as_agent {
-        stage::run();
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_default();
+    if Path::new(&name).file_name() == Some(OsStr::new(NAME)) {
+        stage::run(words.next().is_some_and(|word| word == INSIDE));
     }
 }

@@ -11,20 +11,22 @@
 //!
 //! What it does not do: it keeps nothing over a restart, because there is nothing to keep.
 
-mod driver;
+mod connection;
+pub(crate) mod driver;
 mod limits;
-mod mounts;
+pub(crate) mod mounts;
 mod name_files;
-mod pod;
-mod security;
+pub(crate) mod pod;
+pub(crate) mod security;
 mod shortfalls;
-mod spec;
+pub(crate) mod spec;
 mod stdio;
 mod sweep;
 mod sys;
 
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,7 +41,7 @@ use crate::launcher::{
     BoxFuture, ContainerId, ExecRequest, ExecSession, Image, ImageError, LaunchError, Launcher, Output, PodRequest,
     PreparedPod, Running, Shortfall, StartError, StartRequest, Terminal, Usage,
 };
-use driver::{Driver, End, Link};
+use driver::{Driver, End, Launch, Link};
 use pod::Pod;
 use stdio::{AsyncFile, Screen, Stdio};
 
@@ -68,6 +70,14 @@ struct Container {
     group: Option<Cgroup>,
 }
 
+/// What is started for a container, and what a command in it starts with.
+pub(crate) struct Start {
+    /// Its agents.
+    pub launch: Launch,
+    /// Environment, directory and identity of commands.
+    pub process: ProcessTask,
+}
+
 impl HostLauncher {
     /// A launcher whose agents are this executable; its `main` must begin with [`crate::agent::dispatch`].
     pub fn new() -> io::Result<Self> {
@@ -78,7 +88,7 @@ impl HostLauncher {
     pub fn with_agent(executable: PathBuf) -> io::Result<Self> {
         let driver = Driver::start(executable)?;
         let (sender, answer) = std::sync::mpsc::channel();
-        driver.launch_with(Task::Probe, Vec::new(), None, move |outcome| drop(sender.send(outcome)));
+        driver.launch_with(Launch::new(Task::Probe, Vec::new()), move |outcome| drop(sender.send(outcome)));
         let launched = answer.recv().map_err(io::Error::other)?;
         let report = launched.map_err(|failure| io::Error::other(failure.text()))?.report;
         let Report::Probed(abilities) = report else {
@@ -93,6 +103,11 @@ impl HostLauncher {
     pub fn without_namespaces(self) -> Self {
         let refusals = vec!["namespaces are not wanted".to_owned()];
         Self { abilities: Abilities { refusals, ..Abilities::default() }, ..self }
+    }
+
+    /// What starts and hears agents.
+    pub(crate) fn driver(&self) -> &Driver {
+        &self.driver
     }
 
     fn pods(&self) -> MutexGuard<'_, HashMap<String, Arc<Pod>>> {
@@ -143,7 +158,12 @@ impl HostLauncher {
         }
     }
 
-    async fn start_container(&self, request: StartRequest) -> Result<Running, StartError> {
+    /// Starts a container of a prepared pod, made of what `make` answers (given the container's stdin, stdout, stderr).
+    pub(crate) async fn start_as(
+        &self,
+        request: StartRequest,
+        make: impl FnOnce(&Pod, &StartRequest, &ContainerPlan, [OwnedFd; 3]) -> Result<Start, StartError>,
+    ) -> Result<Running, StartError> {
         let create = |message: String| StartError { problem: StartProblem::Create, message, exit_code: None };
         let pod = self.pods().get(&request.plan.uid).cloned();
         let pod = pod.ok_or_else(|| create(format!("pod {} is not prepared", request.plan.name)))?;
@@ -152,10 +172,9 @@ impl HostLauncher {
         };
         let stdio = stdio_of(container).map_err(|error| create(format!("cannot make pipes: {error}")))?;
         let Stdio { theirs, stdin, stdout, stderr, terminal } = stdio;
-        let (task, descriptors) = spec::container(&pod, &request, container, theirs)?;
-        let process = task.process.clone();
+        let Start { launch, process } = make(&pod, &request, container, theirs)?;
         let group = self.group(&request, container)?;
-        let launched = self.driver.launch(Task::Container(Box::new(task)), descriptors, group.clone()).await;
+        let launched = self.driver.launch(Launch { group: group.clone(), ..launch }).await;
         let started_at = Timestamp::now();
         let link = launched.map_err(|failure| start_error(&failure))?.link;
         let link = link.ok_or_else(|| create("the container's init did not stay".to_owned()))?;
@@ -266,7 +285,11 @@ impl Launcher for HostLauncher {
     }
 
     fn start(&self, request: StartRequest) -> BoxFuture<'_, Result<Running, StartError>> {
-        Box::pin(self.start_container(request))
+        Box::pin(self.start_as(request, |pod, request, container, stdio| {
+            let (task, descriptors) = spec::container(pod, request, container, stdio)?;
+            let process = task.process.clone();
+            Ok(Start { launch: Launch::new(Task::Container(Box::new(task)), descriptors), process })
+        }))
     }
 
     fn adopt<'a>(&'a self, id: &'a ContainerId) -> BoxFuture<'a, Result<Running, LaunchError>> {

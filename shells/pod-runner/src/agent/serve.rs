@@ -27,6 +27,8 @@ pub struct Agent {
     pub reach: Reach,
     /// The container's main process; `None` for the init of a shared namespace.
     pub main: Option<Pid>,
+    /// The environment below that of each command.
+    pub base: Vec<(String, String)>,
     /// Commands beside it.
     pub commands: Vec<Command>,
     /// When the main process is killed.
@@ -101,13 +103,16 @@ impl Agent {
 
     fn answer(&mut self, request: Request, descriptors: &[OwnedFd]) {
         match request {
-            Request::Exec { id, process } => match start(&process, descriptors) {
-                Ok(pid) => {
-                    self.commands.push(Command { id, pid });
-                    tell(&self.channel, &Report::ExecStarted { id });
+            Request::Exec { id, mut process } => {
+                process.env = over(&self.base, std::mem::take(&mut process.env));
+                match start(&process, descriptors) {
+                    Ok(pid) => {
+                        self.commands.push(Command { id, pid });
+                        tell(&self.channel, &Report::ExecStarted { id });
+                    }
+                    Err(failure) => tell(&self.channel, &Report::ExecFailed { id, failure }),
                 }
-                Err(failure) => tell(&self.channel, &Report::ExecFailed { id, failure }),
-            },
+            }
             Request::KillExec { id } => {
                 if let Some(command) = self.commands.iter().find(|command| command.id == id) {
                     // The command leads its session's first process group.
@@ -130,6 +135,13 @@ impl Agent {
             let _ = sys::kill(main, signal);
         }
     }
+}
+
+/// An environment over another: its own values win.
+pub fn over(base: &[(String, String)], env: Vec<(String, String)>) -> Vec<(String, String)> {
+    let is_set = |name: &str| env.iter().any(|(set, _)| set == name);
+    let below: Vec<_> = base.iter().filter(|(name, _)| !is_set(name)).cloned().collect();
+    below.into_iter().chain(env).collect()
 }
 
 /// Starts a process with the descriptors that came with its task.

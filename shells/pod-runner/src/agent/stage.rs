@@ -11,15 +11,16 @@ use super::descendants::Reach;
 use super::serve::{Agent, start};
 use super::sys::{self, Side};
 use super::wire::{Channel, ContainerTask, Failure, HoldTask, Join, Report, Task};
-use super::{pod, probe, view};
+use super::{inside, pod, probe, view};
 
-/// Hears the task, does it, and ends the process.
-pub fn run() -> ! {
+/// Hears the task, does it, and ends the process. Who was started by another program says first that it is there.
+pub fn run(is_inside: bool) -> ! {
     sys::close_inherited();
     let mut channel = Channel::new(sys::take_stdin());
-    // For `ps`: else it would show the name of the file that was executed, which is `exe`.
-    let _ = rustix::thread::set_name(c"outrigger-init");
     die_with_the_runner();
+    if is_inside {
+        tell(&channel, Ok(Report::Waiting));
+    }
     if let Ok(Some((task, descriptors))) = channel.receive::<Task>() {
         match task {
             Task::Probe => tell(&channel, Ok(Report::Probed(probe::abilities()))),
@@ -29,13 +30,14 @@ pub fn run() -> ! {
             },
             Task::Hold(task) => hold(&task, channel, &descriptors),
             Task::Container(task) => container(*task, channel, descriptors),
+            Task::Inside(task) => inside::keep(*task, channel, descriptors),
         }
     }
     sys::exit_now(0)
 }
 
 /// Tells the runner; one that is gone needs no report.
-fn tell(channel: &Channel, outcome: Result<Report, Failure>) {
+pub fn tell(channel: &Channel, outcome: Result<Report, Failure>) {
     let _ = channel.send(&outcome.unwrap_or_else(Report::Failed), &[]);
 }
 
@@ -61,8 +63,16 @@ fn hold(task: &HoldTask, channel: Channel, descriptors: &[OwnedFd]) {
             // A runner that is gone is noticed by the loop.
             let _ = channel.send(&Report::Holding, &[namespace.as_fd()]);
             drop(namespace);
-            Agent { channel, signals, reach: Reach::Namespace, main: None, commands: Vec::new(), deadline: None }
-                .serve();
+            Agent {
+                channel,
+                signals,
+                reach: Reach::Namespace,
+                main: None,
+                base: Vec::new(),
+                commands: Vec::new(),
+                deadline: None,
+            }
+            .serve();
         }
         (Err(error), _) | (_, Err(error)) => {
             tell(&channel, Err(Failure::prepare("cannot hold a process namespace", error)));
@@ -86,7 +96,8 @@ fn container(task: ContainerTask, channel: Channel, mut descriptors: Vec<OwnedFd
             let held = keep(&mut descriptors, &task.held);
             drop((task, descriptors));
             sys::shrink();
-            Agent { channel, signals, reach, main: Some(main), commands: Vec::new(), deadline: None }.serve();
+            Agent { channel, signals, reach, main: Some(main), base: Vec::new(), commands: Vec::new(), deadline: None }
+                .serve();
             drop(held);
         }
         Err(failure) => {

@@ -35,6 +35,8 @@ pub enum Task {
     Hold(HoldTask),
     /// Be the init or keeper of one container; answers [`Report::Started`] or [`Report::Failed`].
     Container(Box<ContainerTask>),
+    /// Keep a container that another program has made around this process; answers as for [`Task::Container`].
+    Inside(Box<InsideTask>),
 }
 
 /// The place of a descriptor among those that came with the frame.
@@ -93,6 +95,17 @@ pub struct ContainerTask {
     pub process: ProcessTask,
     /// Descriptors to hold until the last process has ended.
     pub held: Vec<Slot>,
+}
+
+/// A container from inside.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct InsideTask {
+    /// Its main process; the environment of the image comes below that of the task.
+    pub process: ProcessTask,
+    /// Variables that every process has where neither the image nor the task sets them.
+    pub defaults: Vec<(String, String)>,
+    /// Links to make: where, and to what.
+    pub links: Vec<(String, String)>,
 }
 
 /// What the container sees of the file system.
@@ -198,6 +211,8 @@ pub enum Request {
 pub enum Report {
     /// What this machine allows.
     Probed(Abilities),
+    /// An agent inside a container runs and waits for its task.
+    Waiting,
     /// The first stage has made the init with this process id.
     Forked {
         /// As the runner sees it.

@@ -24,17 +24,19 @@ use outrigger_host::Cgroup;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
 use tokio::sync::{oneshot, watch};
 
+use super::connection::Connection;
 use crate::agent;
-use crate::agent::wire::{Channel, Ended, Failure, ProcessTask, Report, Request, Task};
+use crate::agent::wire::{Channel, Ended, Failure, InsideTask, ProcessTask, Report, Request, Task};
 
 /// How long an agent may take to read a request. Its loop never blocks, so only a stopped one takes longer.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 
-type Answer = Box<dyn FnOnce(Result<Launched, Failure>) + Send>;
-type CommandAnswer = oneshot::Sender<Result<oneshot::Receiver<Ended>, Failure>>;
+/// Who waits for the first word of an agent.
+pub type Answer = Box<dyn FnOnce(Result<Launched, Failure>) + Send>;
+/// Who waits for the start of a command, and then for its end.
+pub type CommandAnswer = oneshot::Sender<Result<oneshot::Receiver<Ended>, Failure>>;
 
 /// Starts agents and speaks to them. Cheap to clone; the thread is one for all.
 #[derive(Clone, Debug)]
@@ -42,6 +44,37 @@ pub struct Driver {
     orders: mpsc::Sender<Order>,
     bell: Arc<OwnedFd>,
     numbers: Arc<AtomicU64>,
+}
+
+/// An agent to start.
+#[derive(Debug)]
+pub struct Launch {
+    /// What it is to be.
+    pub task: Task,
+    /// The descriptors that go with the task.
+    pub descriptors: Vec<Arc<OwnedFd>>,
+    /// The cgroup that it starts in, which is removed when it has ended.
+    pub group: Option<Cgroup>,
+    /// A second agent, inside the container that the first one's process makes: it is the one that is spoken to.
+    pub inside: Option<Inside>,
+}
+
+/// The agent inside a container.
+#[derive(Debug)]
+pub struct Inside {
+    /// Our end of its channel; the other end is among the descriptors of the first agent.
+    pub channel: Channel,
+    /// What it does.
+    pub task: InsideTask,
+    /// The descriptors that go with the task.
+    pub descriptors: Vec<Arc<OwnedFd>>,
+}
+
+impl Launch {
+    /// Of an agent without a cgroup and without a second one.
+    pub fn new(task: Task, descriptors: Vec<Arc<OwnedFd>>) -> Self {
+        Self { task, descriptors, group: None, inside: None }
+    }
 }
 
 /// A fresh agent, after its first answer.
@@ -101,7 +134,7 @@ impl Drop for Close {
 
 /// What the thread is asked to do.
 enum Order {
-    Launch { task: Box<Task>, descriptors: Vec<Arc<OwnedFd>>, group: Option<Cgroup>, answer: Answer },
+    Launch { launch: Box<Launch>, answer: Answer },
     Ask { number: u64, request: Request },
     Exec { number: u64, process: Box<ProcessTask>, descriptors: Vec<OwnedFd>, id: u64, answer: CommandAnswer },
     Close { number: u64 },
@@ -119,27 +152,16 @@ impl Driver {
         Ok(driver)
     }
 
-    /// Starts an agent for `task`; `answer` gets what it says first.
-    pub fn launch_with(
-        &self,
-        task: Task,
-        descriptors: Vec<Arc<OwnedFd>>,
-        group: Option<Cgroup>,
-        answer: impl FnOnce(Result<Launched, Failure>) + Send + 'static,
-    ) {
-        self.order(Order::Launch { task: Box::new(task), descriptors, group, answer: Box::new(answer) });
+    /// Starts an agent; `answer` gets what it says first.
+    pub fn launch_with(&self, launch: Launch, answer: impl FnOnce(Result<Launched, Failure>) + Send + 'static) {
+        self.order(Order::Launch { launch: Box::new(launch), answer: Box::new(answer) });
     }
 
-    /// Starts an agent for `task` and waits for what it says first.
-    pub async fn launch(
-        &self,
-        task: Task,
-        descriptors: Vec<Arc<OwnedFd>>,
-        group: Option<Cgroup>,
-    ) -> Result<Launched, Failure> {
+    /// Starts an agent and waits for what it says first.
+    pub async fn launch(&self, launch: Launch) -> Result<Launched, Failure> {
         let (answer, heard) = oneshot::channel();
         // A caller that went away drops the link, which ends the agent.
-        self.launch_with(task, descriptors, group, move |outcome| drop(answer.send(outcome)));
+        self.launch_with(launch, move |outcome| drop(answer.send(outcome)));
         heard.await.unwrap_or_else(|_| Err(lost("the launcher's thread has ended")))
     }
 
@@ -172,7 +194,8 @@ impl Link {
     }
 }
 
-fn lost(what: &str) -> Failure {
+/// A failure without a cause of the kernel.
+pub fn lost(what: &str) -> Failure {
     Failure::prepare(what, io::Error::from_raw_os_error(0))
 }
 
@@ -183,20 +206,6 @@ struct Thread {
     bell: Arc<OwnedFd>,
     connections: HashMap<u64, Connection>,
     handle: Driver,
-}
-
-/// One agent.
-struct Connection {
-    channel: Option<Channel>,
-    stage: Option<Child>,
-    group: Option<Cgroup>,
-    init: Option<(Pid, OwnedFd)>,
-    answer: Option<Answer>,
-    said: Option<(Report, Vec<OwnedFd>)>,
-    exited: Option<Ended>,
-    ended: watch::Sender<Option<End>>,
-    starting: HashMap<u64, CommandAnswer>,
-    running: HashMap<u64, oneshot::Sender<Ended>>,
 }
 
 impl Thread {
@@ -220,7 +229,7 @@ impl Thread {
         let mut numbers = Vec::new();
         let mut watched = vec![PollFd::new(&self.bell, PollFlags::IN)];
         for (number, connection) in &self.connections {
-            if let Some(channel) = &connection.channel {
+            for channel in connection.channel.iter().chain(&connection.keeper) {
                 watched.push(PollFd::new(channel, PollFlags::IN));
                 numbers.push(*number);
             }
@@ -239,20 +248,18 @@ impl Thread {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Launch { task, descriptors, group, answer } => {
-                match spawn(&self.agent, &task, &descriptors, group.as_ref()) {
-                    Ok((child, channel)) => {
-                        let number = self.handle.numbers.fetch_add(1, Ordering::Relaxed);
-                        self.connections.insert(number, Connection::new(child, channel, group, answer));
-                    }
-                    Err(failure) => {
-                        if let Some(group) = group {
-                            group.remove();
-                        }
-                        answer(Err(failure));
-                    }
+            Order::Launch { launch, answer } => match spawn(&self.agent, &launch) {
+                Ok((child, channel)) => {
+                    let number = self.handle.numbers.fetch_add(1, Ordering::Relaxed);
+                    self.connections.insert(number, Connection::new(child, channel, *launch, answer));
                 }
-            }
+                Err(failure) => {
+                    if let Some(group) = launch.group {
+                        group.remove();
+                    }
+                    answer(Err(failure));
+                }
+            },
             Order::Ask { number, request } => self.send(number, &request, &[]),
             Order::Exec { number, process, descriptors, id, answer } => {
                 if let Some(connection) = self.connections.get_mut(&number) {
@@ -263,7 +270,7 @@ impl Thread {
             }
             Order::Close { number } => {
                 if let Some(connection) = self.connections.get_mut(&number) {
-                    connection.channel = None;
+                    connection.close();
                 }
                 self.hear(number);
             }
@@ -276,7 +283,7 @@ impl Thread {
             && let Some(channel) = &connection.channel
             && channel.send(request, descriptors).is_err()
         {
-            connection.channel = None;
+            connection.close();
         }
     }
 
@@ -301,12 +308,8 @@ impl Thread {
 }
 
 /// Starts the agent's executable and gives it its task.
-fn spawn(
-    agent: &PathBuf,
-    task: &Task,
-    descriptors: &[Arc<OwnedFd>],
-    group: Option<&Cgroup>,
-) -> Result<(Child, Channel), Failure> {
+fn spawn(agent: &PathBuf, launch: &Launch) -> Result<(Child, Channel), Failure> {
+    let Launch { task, descriptors, group, inside: _ } = launch;
     let failed = |error: io::Error| Failure::prepare("cannot start the container's init", error);
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .map_err(|error| failed(error.into()))?;
@@ -320,7 +323,7 @@ fn spawn(
         .spawn()
         .map_err(failed)?;
     let channel = Channel::new(ours);
-    let placed = group.map_or(Ok(()), |group| group.add(child.id()));
+    let placed = group.as_ref().map_or(Ok(()), |group| group.add(child.id()));
     let borrowed: Vec<_> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
     let sent = placed
         .map_err(|error| Failure::prepare("cannot move the container into its cgroup", error))
@@ -332,125 +335,4 @@ fn spawn(
         return Err(failure);
     }
     Ok((child, channel))
-}
-
-impl Connection {
-    fn new(child: Child, channel: Channel, group: Option<Cgroup>, answer: Answer) -> Self {
-        Self {
-            channel: Some(channel),
-            stage: Some(child),
-            group,
-            init: None,
-            answer: Some(answer),
-            said: None,
-            exited: None,
-            ended: watch::Sender::new(None),
-            starting: HashMap::new(),
-            running: HashMap::new(),
-        }
-    }
-
-    /// Reads what has arrived.
-    fn read(&mut self) {
-        let Some(mut channel) = self.channel.take() else { return };
-        loop {
-            let broken = channel.fill_now().is_err();
-            let mut any = false;
-            while let Ok(Some((report, descriptors))) = channel.take() {
-                any = true;
-                self.note(report, descriptors);
-            }
-            if broken || channel.is_ended() {
-                return;
-            }
-            if !any {
-                self.channel = Some(channel);
-                return;
-            }
-        }
-    }
-
-    fn note(&mut self, report: Report, descriptors: Vec<OwnedFd>) {
-        match report {
-            Report::Forked { pid } => {
-                let pidfd = Pid::from_raw(pid).map(|pid| (pid, pidfd_open(pid, PidfdFlags::empty())));
-                if let Some((pid, Ok(pidfd))) = pidfd {
-                    self.init = Some((pid, pidfd));
-                }
-                self.collect_stage();
-            }
-            Report::Exited(ended) => self.exited = Some(ended),
-            Report::ExecStarted { id } => {
-                if let Some(answer) = self.starting.remove(&id) {
-                    let (ended, heard) = oneshot::channel();
-                    self.running.insert(id, ended);
-                    // Who asked may have gone; the command goes on until its session is dropped.
-                    let _ = answer.send(Ok(heard));
-                }
-            }
-            Report::ExecFailed { id, failure } => {
-                if let Some(answer) = self.starting.remove(&id) {
-                    let _ = answer.send(Err(failure));
-                }
-            }
-            Report::ExecEnded { id, ended } => {
-                if let Some(heard) = self.running.remove(&id) {
-                    let _ = heard.send(ended);
-                }
-            }
-            first => self.said = Some((first, descriptors)),
-        }
-    }
-
-    /// What the caller of `launch` gets now, if it can be told: an agent that stays must be known by then.
-    fn take_answer(&mut self) -> Option<((Report, Vec<OwnedFd>), Answer)> {
-        let stays = matches!(self.said, Some((Report::Started | Report::Holding, _)));
-        let answers = matches!(self.said, Some((Report::Probed(_) | Report::PodReady, _)));
-        if (stays && self.init.is_some()) || answers {
-            return self.said.take().zip(self.answer.take());
-        }
-        None
-    }
-
-    /// Whether the agent has ended.
-    fn is_over(&self) -> bool {
-        match &self.init {
-            Some((_, pidfd)) => {
-                let mut ready = [PollFd::new(pidfd, PollFlags::IN)];
-                matches!(poll(&mut ready, Some(&rustix::event::Timespec::default())), Ok(1))
-            }
-            None => self.channel.is_none(),
-        }
-    }
-
-    fn collect_stage(&mut self) {
-        if let Some(mut stage) = self.stage.take() {
-            // It ends right after its last word.
-            let _ = stage.wait();
-        }
-    }
-
-    /// Collects the ended agent and tells everyone who waits.
-    fn finish(mut self) {
-        self.read();
-        self.collect_stage();
-        let status = self.init.take().and_then(|(pid, _)| waitpid(Some(pid), WaitOptions::empty()).ok().flatten());
-        let killed = status.and_then(|(_, status)| status.terminating_signal()).unwrap_or(libc::SIGKILL);
-        let mut end = End::killed(killed);
-        if let Some(how) = self.exited {
-            end.how = how;
-        }
-        if let Some(group) = self.group {
-            end.out_of_memory = group.ran_out_of_memory();
-            group.remove();
-        }
-        if let Some(answer) = self.answer.take() {
-            answer(Err(match self.said.take() {
-                Some((Report::Failed(failure), _)) => failure,
-                _ => lost("the container's init ended before it could start anything"),
-            }));
-        }
-        // Who asked and who waits may have gone.
-        self.ended.send_replace(Some(end));
-    }
 }

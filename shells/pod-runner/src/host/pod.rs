@@ -11,7 +11,7 @@ use std::sync::Arc;
 use outrigger_pod_core::life::PodAddresses;
 use outrigger_pod_core::plan::PodPlan;
 
-use super::driver::{Driver, Launched, Link};
+use super::driver::{Driver, Launch, Launched, Link};
 use super::{machine, name_files, security, spec};
 use crate::agent::wire::{Abilities, HoldTask, Join, PodTask, Task};
 use crate::launcher::{LaunchError, MemoryVolume, PodRequest, PreparedPod};
@@ -114,7 +114,7 @@ impl Namespaces {
             staging: staging.display().to_string(),
             placeholders: placeholders(&request.plan),
         };
-        let launched = driver.launch(Task::Pod(task), Vec::new(), None).await.map_err(machine)?;
+        let launched = driver.launch(Launch::new(Task::Pod(task), Vec::new())).await.map_err(machine)?;
         let mut namespaces = Self::sorted(abilities, launched, &request.memory_volumes);
         if request.plan.share_process_namespace && abilities.process_namespace {
             namespaces.hold_processes(driver).await?;
@@ -134,7 +134,7 @@ impl Namespaces {
     async fn hold_processes(&mut self, driver: &Driver) -> Result<(), LaunchError> {
         let mut descriptors = Vec::new();
         let join = Join { user: spec::slot(&mut descriptors, self.user.as_ref()), ..Join::default() };
-        let launched = driver.launch(Task::Hold(HoldTask { join }), descriptors, None).await.map_err(machine)?;
+        let launched = driver.launch(Launch::new(Task::Hold(HoldTask { join }), descriptors)).await.map_err(machine)?;
         self.process = launched.descriptors.into_iter().next().map(Arc::new);
         self.holder = launched.link;
         Ok(())

@@ -143,7 +143,7 @@ pub fn capability(name: &str) -> Result<u32, StartError> {
 }
 
 /// By number (`capabilities(7)`, `linux/capability.h`).
-const CAPABILITIES: [&str; 41] = [
+pub const CAPABILITIES: [&str; 41] = [
     "CHOWN",
     "DAC_OVERRIDE",
     "DAC_READ_SEARCH",

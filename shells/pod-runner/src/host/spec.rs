@@ -81,7 +81,7 @@ fn process(pod: &Pod, request: &StartRequest, container: &ContainerPlan) -> Resu
 }
 
 /// The CPUs that a claim pins the container to.
-fn cpus(request: &StartRequest) -> Result<Vec<usize>, StartError> {
+pub fn cpus(request: &StartRequest) -> Result<Vec<usize>, StartError> {
     let Some(text) = &request.claim.cpus else { return Ok(Vec::new()) };
     limits::cpu_list(text).ok_or_else(|| refused(format!("the claim's CPU list {text:?} is none of the kernel's")))
 }
@@ -113,7 +113,7 @@ pub fn no_command(container: &str) -> String {
     )
 }
 
-pub(super) fn refused(message: String) -> StartError {
+pub fn refused(message: String) -> StartError {
     StartError { problem: StartProblem::Create, message, exit_code: None }
 }
 
