@@ -8,7 +8,6 @@
 mod detach;
 mod errand;
 mod foreground;
-mod job;
 mod pod;
 mod ports;
 mod prepare;
@@ -20,6 +19,7 @@ use anyhow::{Context, anyhow};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodSpec;
 use outrigger_config::Faults;
+use outrigger_pod_runner::apptainer::{ApptainerLauncher, Program};
 use outrigger_pod_runner::directory::KeepRules;
 use outrigger_pod_runner::host::HostLauncher;
 use outrigger_pod_runner::launcher::Launcher;
@@ -30,7 +30,7 @@ use crate::args::{Form, RunArgs};
 use crate::launcher::{self, Chosen};
 use crate::manifest::{self, Work};
 use crate::runtime;
-use crate::settings::{self, Settings, Surroundings};
+use crate::settings::{self, LauncherChoice, Settings, Surroundings};
 use crate::show::{objects, out, plan};
 use errand::{Errand, How, What};
 use foreground::Wish;
@@ -51,7 +51,7 @@ pub fn run(args: &RunArgs, parts: Parts) -> anyhow::Result<i32> {
     how.timeout = args.how.timeout;
     how.keep = args.how.keep;
     how.pod_ip = args.given.pod_ip;
-    let launcher = launcher_of(&how.launcher)?;
+    let launcher = launcher_of(&how)?;
     let mut notes = Vec::new();
     let errands = prepare::errands(work, &given, &how, &mut notes)?;
     notes.iter().for_each(|note| out::note(&format!("outrigger: {note}")));
@@ -72,7 +72,7 @@ pub fn run(args: &RunArgs, parts: Parts) -> anyhow::Result<i32> {
 /// The process of one detached pod or Job.
 pub fn detached(parts: Parts) -> anyhow::Result<i32> {
     let errand = detach::errand()?;
-    let tools = tools(launcher_of(&errand.how.launcher)?, parts)?;
+    let tools = tools(launcher_of(&errand.how)?, parts)?;
     runtime::block_on(async |stop| detach::carry_out(errand, tools, stop).await)
 }
 
@@ -81,13 +81,23 @@ fn choose(settings: &Settings, work: &Work) -> anyhow::Result<(Chosen, String)> 
     let templates = work.jobs.iter().filter_map(|(_, job)| job.spec.as_ref()?.template.spec.as_ref());
     let specs: Vec<&PodSpec> = pods.chain(templates).collect();
     let apptainer = launcher::find_apptainer(std::env::var_os("PATH").as_deref());
-    launcher::choose(settings.launcher, &specs, apptainer.as_deref()).map_err(|why| anyhow!(why))
+    let chosen = launcher::choose(settings.launcher, &specs, apptainer.as_deref()).map_err(|why| anyhow!(why))?;
+    match (&chosen.0, settings.launcher) {
+        (Chosen::Apptainer(path), LauncherChoice::Auto) => match Program::at(path) {
+            Ok(_) => Ok(chosen),
+            Err(unusable) => Ok((Chosen::Host, unusable.to_string())),
+        },
+        _ => Ok(chosen),
+    }
 }
 
-fn launcher_of(chosen: &Chosen) -> anyhow::Result<Arc<dyn Launcher>> {
-    match chosen {
+fn launcher_of(how: &How) -> anyhow::Result<Arc<dyn Launcher>> {
+    match &how.launcher {
         Chosen::Host => Ok(Arc::new(HostLauncher::new().context("the launcher host cannot work here")?)),
-        Chosen::Apptainer(_) => Err(anyhow!("the launcher apptainer is not part of this release; use --launcher host")),
+        Chosen::Apptainer(path) => {
+            let launcher = ApptainerLauncher::new(Program::at(path)?, how.state.join("images"));
+            Ok(Arc::new(launcher.context("the launcher apptainer cannot work here")?))
+        }
     }
 }
 

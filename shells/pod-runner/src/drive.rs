@@ -23,7 +23,6 @@ mod publish;
 mod requests;
 mod resolve;
 mod runner;
-mod stdin;
 
 pub use clock::Clock;
 pub use runner::{Outcome, Runner, RunnerConfig, RunnerOptions};

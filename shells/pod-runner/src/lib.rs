@@ -7,6 +7,7 @@
 //! What it does not do: it reads no manifest (that is its caller's), and it decides nothing about the pod's life.
 
 pub mod agent;
+pub mod apptainer;
 pub mod claims;
 pub mod control;
 pub mod directory;
