@@ -8,6 +8,7 @@
 mod detach;
 mod errand;
 mod foreground;
+mod job;
 mod pod;
 mod ports;
 mod prepare;

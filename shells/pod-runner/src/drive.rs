@@ -23,6 +23,7 @@ mod publish;
 mod requests;
 mod resolve;
 mod runner;
+mod stdin;
 
 pub use clock::Clock;
 pub use runner::{Outcome, Runner, RunnerConfig, RunnerOptions};

@@ -1,6 +1,6 @@
 //! Asks probes and runs hooks: what a kubelet does over the network, or by a command in the container.
 //!
-//! [`ask`] asks a probe once, within its time limit; [`hook`] runs a lifecycle hook. The texts of failures are a kubelet's
+//! [`ask`] asks a probe once, within its time limit; [`hook()`] runs a lifecycle hook. The texts of failures are a kubelet's
 //! (`pkg/kubelet/prober/prober.go`, `pkg/probe`, `pkg/kubelet/lifecycle/handlers.go` of Kubernetes 1.36), so that what people
 //! search for is found.
 //!
@@ -97,14 +97,31 @@ fn expanded(container: &ContainerPlan, command: &[String]) -> Vec<String> {
     Environment { variables: literal.collect(), ..Environment::default() }.expand_all(command)
 }
 
-/// A duration as Go prints it, for texts: `1s`, `1m30s`, `500ms`.
+/// A duration as Go prints it, to the millisecond: `1s`, `1m30s`, `1.5s`, `500ms`.
 fn go_duration(duration: Duration) -> String {
-    let (minutes, seconds, millis) = (duration.as_secs() / 60, duration.as_secs() % 60, duration.subsec_millis());
-    match (minutes, seconds, millis) {
-        (0, 0, millis) => format!("{millis}ms"),
-        (0, seconds, 0) => format!("{seconds}s"),
-        (0, seconds, millis) => format!("{seconds}.{millis:03}s").replace("0s", "s"),
-        (minutes, seconds, _) if minutes >= 60 => format!("{}h{}m{seconds}s", minutes / 60, minutes % 60),
-        (minutes, seconds, _) => format!("{minutes}m{seconds}s"),
+    let (minutes, millis) = (duration.as_secs() / 60, duration.subsec_millis());
+    if duration < Duration::from_secs(1) {
+        return format!("{millis}ms");
+    }
+    let seconds = format!("{}.{millis:03}", duration.as_secs() % 60);
+    let seconds = seconds.trim_end_matches('0').trim_end_matches('.');
+    match minutes {
+        0 => format!("{seconds}s"),
+        1..60 => format!("{minutes}m{seconds}s"),
+        60.. => format!("{}h{}m{seconds}s", minutes / 60, minutes % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_told_as_go_tells_them() {
+        let table =
+            [(300, "300ms"), (1000, "1s"), (1500, "1.5s"), (10_000, "10s"), (60_000, "1m0s"), (3_690_000, "1h1m30s")];
+        for (millis, text) in table {
+            assert_eq!(go_duration(Duration::from_millis(millis)), text);
+        }
     }
 }

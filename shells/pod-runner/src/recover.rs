@@ -11,6 +11,7 @@
 //! What it does not do: it continues nothing. A pod whose containers outlive their runner is continued by
 //! [`crate::drive::Runner`].
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -35,28 +36,28 @@ pub enum RecoverError {
     #[error(transparent)]
     Directory(#[from] DirectoryError),
     /// Its manifest is none that this release knows.
-    #[error("the manifest in {} cannot be read", .directory.spec_file().display())]
+    #[error("the manifest in {} cannot be read", .path.display())]
     Manifest {
-        /// The run.
-        directory: RunDirectory,
+        /// The file.
+        path: PathBuf,
         /// What is wrong with it.
         #[source]
         source: serde_json::Error,
     },
     /// Its manifest has faults.
-    #[error("the manifest in {} has faults", .directory.spec_file().display())]
+    #[error("the manifest in {} has faults", .path.display())]
     Plan {
-        /// The run.
-        directory: RunDirectory,
+        /// The file.
+        path: PathBuf,
         /// Which.
         #[source]
         source: PlanError,
     },
     /// Its record does not fit.
-    #[error("the record in {} cannot be used", .directory.status_file().display())]
+    #[error("the record in {} cannot be used", .path.display())]
     Record {
-        /// The run.
-        directory: RunDirectory,
+        /// The file.
+        path: PathBuf,
         /// Why.
         #[source]
         source: RestoreError,
@@ -110,9 +111,10 @@ async fn recover_pod(
     let plan = Arc::new(plan_of(directory)?);
     let before = directory.status()?;
     let mut machine = machine(&plan, before.as_ref(), now)
-        .map_err(|source| RecoverError::Record { directory: directory.clone(), source })?;
+        .map_err(|source| RecoverError::Record { path: directory.status_file(), source })?;
     launcher.remove(&plan.uid).await?;
     volumes::remove(directory)?;
+    crate::directory::remove_path(&directory.launcher())?;
     for provider in providers {
         provider.clear(&plan.uid).await?;
     }
@@ -135,10 +137,11 @@ async fn recover_pod(
 
 fn plan_of(directory: &RunDirectory) -> Result<PodPlan, RecoverError> {
     let spec = directory.pod_spec()?;
-    let manifest = |source| RecoverError::Manifest { directory: directory.clone(), source };
-    let pod: Pod = serde_json::from_value(spec.pod).map_err(manifest)?;
+    let path = directory.spec_file();
+    let pod: Pod =
+        serde_json::from_value(spec.pod).map_err(|source| RecoverError::Manifest { path: path.clone(), source })?;
     let uid = pod.metadata.uid.clone().unwrap_or_default();
-    PodPlan::new(pod, &uid).map_err(|source| RecoverError::Plan { directory: directory.clone(), source })
+    PodPlan::new(pod, &uid).map_err(|source| RecoverError::Plan { path, source })
 }
 
 /// The machine with its pod over: every container that was running is lost, nothing runs again.

@@ -464,6 +464,20 @@ async fn an_oversized_frame_ends_the_stream_with_a_text() {
     pod.finish().await;
 }
 
+/// The clock stands still but for what everybody waits for, so the limits of 10 s pass at once.
+#[tokio::test(start_paused = true)]
+async fn requests_that_do_not_arrive_are_given_up() {
+    let pod = Pod::start();
+    let begun = tokio::time::Instant::now();
+    assert_eq!(raw(&pod, b"GET /v1/status HTTP/1.1\r\nHost:").await, "");
+    assert_eq!(begun.elapsed().as_secs(), 10);
+    let answer = raw(&pod, b"POST /v1/stop HTTP/1.1\r\nHost: pod\r\nContent-Length: 9\r\n\r\n{").await;
+    assert!(answer.contains("the body did not arrive within 10 s"), "{answer}");
+    assert_eq!(begun.elapsed().as_secs(), 20);
+    assert_eq!(pod.asked(), Vec::<String>::new());
+    pod.finish().await;
+}
+
 #[tokio::test]
 async fn half_open_connections_do_not_keep_a_stop_from_getting_through() {
     let pod = Pod::start();

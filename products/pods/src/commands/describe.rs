@@ -86,11 +86,17 @@ fn describe_job(record: &JobRecord, now: Timestamp) -> String {
     page.line("Created", &when(record.created_at(), now));
     page.line("Launcher", &record.spec.launcher);
     page.line("Run", &format!("{} in {}", directory.number(), directory.path().display()));
-    for key in ["parallelism", "completions", "completionMode", "backoffLimit", "activeDeadlineSeconds"] {
+    for (name, key) in [
+        ("Parallelism", "parallelism"),
+        ("Completions", "completions"),
+        ("Mode", "completionMode"),
+        ("Retries", "backoffLimit"),
+        ("Deadline", "activeDeadlineSeconds"),
+    ] {
         match &record.spec.job["spec"][key] {
             serde_json::Value::Null => (),
-            serde_json::Value::String(text) => page.line(key, text),
-            other => page.line(key, &other.to_string()),
+            serde_json::Value::String(text) => page.line(name, text),
+            other => page.line(name, &other.to_string()),
         }
     }
     if let Some(file) = &record.file {

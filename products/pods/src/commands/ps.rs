@@ -65,7 +65,8 @@ fn list(records: &[Record], wide: bool, now: Timestamp) -> String {
                 let name = job.directory.name();
                 rows.push((name.namespace(), job_row(job, wide, now)));
                 let pods = by_job.remove(&(name.namespace(), name.name())).unwrap_or_default();
-                rows.extend(pods.into_iter().map(|pod| (name.namespace(), pod_row(pod, "  ", wide, now))));
+                let of_this_run = pods.into_iter().filter(|pod| is_of_run(job, pod));
+                rows.extend(of_this_run.map(|pod| (name.namespace(), pod_row(pod, "  ", wide, now))));
             }
             Record::Pod(pod) => {
                 let of_listed_job = pod.spec.job.as_ref().is_some_and(|job| is_listed(records, pod, job));
@@ -87,6 +88,7 @@ fn list(records: &[Record], wide: bool, now: Timestamp) -> String {
     table::table(&head, &rows)
 }
 
+/// Whether the Job of this pod is in the list, and so this pod below it or, of an earlier run of the Job, left out.
 fn is_listed(records: &[Record], pod: &PodRecord, job: &str) -> bool {
     records.iter().any(|record| {
         let name = record.directory().name();
@@ -94,6 +96,12 @@ fn is_listed(records: &[Record], pod: &PodRecord, job: &str) -> bool {
             && name.name() == job
             && name.namespace() == pod.directory.name().namespace()
     })
+}
+
+/// Whether the pod is of the newest run of its Job.
+fn is_of_run(job: &JobRecord, pod: &PodRecord) -> bool {
+    let known = job.file.iter().flat_map(|file| &file.pods);
+    known.into_iter().any(|(name, run)| name == pod.directory.name().name() && *run == pod.directory.number())
 }
 
 fn pod_row(record: &PodRecord, indent: &str, wide: bool, now: Timestamp) -> Vec<String> {

@@ -17,11 +17,12 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use outrigger_pod_runner::handle::Snapshot;
+use outrigger_pod_runner::handle::{Handle, Snapshot};
 use outrigger_runtime::Stop;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::errand::{Errand, FORMAT, What};
+use super::job;
 use super::pod::{self, Tools};
 use crate::show::out;
 use crate::verdict::REFUSED;
@@ -97,17 +98,38 @@ pub fn errand() -> anyhow::Result<Errand> {
 
 /// Carries one errand out; the process is its own from when the pod is under way.
 pub async fn carry_out(errand: Errand, tools: Tools, stop: &Stop) -> anyhow::Result<i32> {
-    let What::Pod(it) = &errand.what else { bail!("a Job is not run by this build") };
-    let begun = pod::begin(it, None, &errand.beside, &errand.how, &tools).with_context(|| errand.what.label())?;
-    let status = begun.handle.status.clone();
-    let directory = begun.handle.directory.path().to_owned();
-    let ready = async move {
-        under_way(status).await;
-        leave(&directory)
-    };
-    let (outcome, left) = tokio::join!(begun.finish(stop.token().clone()), ready);
-    left?;
-    outcome?;
+    let Errand { format: _, what, beside, how } = errand;
+    let stop = stop.token().clone();
+    match &what {
+        What::Pod(it) => {
+            let begun = pod::begin(it, None, &beside, &how, &tools).with_context(|| what.label())?;
+            let (status, directory) = (begun.handle.status.clone(), begun.handle.directory.path().to_owned());
+            let ready = async move {
+                under_way(status).await;
+                leave(&directory)
+            };
+            let (outcome, left) = tokio::join!(begun.finish(stop), ready);
+            left?;
+            outcome?;
+        }
+        What::Job(it) => {
+            let begun = job::begin(it, &beside, &how, &tools).with_context(|| what.label())?;
+            let directory = begun.directory().path().to_owned();
+            let (tell, mut pods) = mpsc::channel(1);
+            let ready = async move {
+                if let Some(handle) = pods.recv().await {
+                    let handle: Handle = handle;
+                    under_way(handle.status).await;
+                }
+                let left = leave(&directory);
+                while pods.recv().await.is_some() {}
+                left
+            };
+            let (outcome, left) = tokio::join!(begun.finish(tell, stop), ready);
+            left?;
+            outcome?;
+        }
+    }
     Ok(0)
 }
 

@@ -3,15 +3,19 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use outrigger_pod_core::job::JobEnd;
 use outrigger_pod_runner::directory::Ending;
 use outrigger_pod_runner::drive::Outcome;
 use outrigger_pod_runner::handle::Handle;
 use outrigger_runtime::{Children, Stop};
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::errand::{Errand, What};
+use super::job::{self, JobOutcome};
 use super::pod::{self, Tools};
 use crate::args::Form;
 use crate::show::{objects, out, summary};
@@ -36,18 +40,26 @@ pub struct Wish {
     pub quiet: bool,
 }
 
-/// One errand that has come to its end.
-struct Ended {
-    /// Its place in the list of errands.
-    errand: usize,
-    /// How; an error where its runner failed.
-    outcome: anyhow::Result<Outcome>,
+/// What became of one errand.
+enum News {
+    /// A pod of a Job begins.
+    Begun(Handle),
+    /// It has come to its end: its place in the list of errands, and how; an error where its runner failed.
+    Ended(usize, anyhow::Result<Finished>),
+}
+
+/// How an errand ended.
+struct Finished {
+    end: End,
+    ending: Ending,
+    /// The object with its last status.
+    object: Value,
 }
 
 /// Runs the errands to their end; answers the exit code.
 pub async fn run(errands: Vec<Errand>, tools: Tools, wish: Wish, stop: &Stop) -> anyhow::Result<i32> {
     let (events, told) = mpsc::channel(EVENTS);
-    let view = show(style(wish, errands.len() > 1), events.downgrade(), told);
+    let view = show(style(wish, errands.len() > 1 || errands.iter().any(|it| matches!(it.what, What::Job(_)))), events.downgrade(), told);
     let (shown, ran) = tokio::join!(view, work(&errands, tools, events, stop));
     let Ran { ends, finals, circumstances } = ran?;
     shown?;
@@ -71,10 +83,11 @@ async fn work(errands: &[Errand], tools: Tools, events: mpsc::Sender<Event>, sto
     let mut ran = Ran::default();
     for (place, errand) in errands.iter().enumerate() {
         match start(place, errand, &tools, &mut pods, &tell, stop) {
-            Ok(handle) => {
+            Ok(Some(handle)) => {
                 say(&events, Event::Pod(handle.clone())).await;
                 handles.push(handle);
             }
+            Ok(None) => (),
             Err(error) => {
                 say(&events, Event::Fault(format!("{}: {error:#}", errand.what.label()))).await;
                 ran.ends.push(End::Refused);
@@ -95,13 +108,17 @@ async fn work(errands: &[Errand], tools: Tools, events: mpsc::Sender<Event>, sto
         };
         match one {
             None => break,
-            Some(Ended { errand, outcome: Ok(outcome) }) => {
-                ran.circumstances.interrupted |= outcome.ending == Ending::Interrupted;
-                ran.circumstances.timed_out |= outcome.ending == Ending::TimedOut;
-                finals.push((errand, object(&errands[errand], &outcome.status)));
-                ran.ends.push(end(&errands[errand], &outcome));
+            Some(News::Begun(handle)) => {
+                say(&events, Event::Pod(handle.clone())).await;
+                handles.push(handle);
             }
-            Some(Ended { errand, outcome: Err(error) }) => {
+            Some(News::Ended(errand, Ok(Finished { end, ending, object }))) => {
+                ran.circumstances.interrupted |= ending == Ending::Interrupted;
+                ran.circumstances.timed_out |= ending == Ending::TimedOut;
+                finals.push((errand, object));
+                ran.ends.push(end);
+            }
+            Some(News::Ended(errand, Err(error))) => {
                 say(&events, Event::Fault(format!("{}: {error:#}", errands[errand].what.label()))).await;
                 ran.ends.push(End::Refused);
             }
@@ -118,24 +135,81 @@ async fn say(events: &mpsc::Sender<Event>, event: Event) {
     let _ = events.send(event).await;
 }
 
+/// Starts an errand; a pod's handle is there at once, those of a Job's pods come as news.
 fn start(
     place: usize,
     errand: &Errand,
     tools: &Tools,
-    pods: &mut Children,
-    tell: &mpsc::Sender<Ended>,
+    tasks: &mut Children,
+    tell: &mpsc::Sender<News>,
     stop: &Stop,
-) -> anyhow::Result<Handle> {
-    let What::Pod(it) = &errand.what else { anyhow::bail!("a Job is not run by this build") };
-    let begun = pod::begin(it, None, &errand.beside, &errand.how, tools)?;
-    let handle = begun.handle.clone();
+) -> anyhow::Result<Option<Handle>> {
+    let Errand { format: _, what, beside, how } = errand;
     let (tell, stop) = (tell.clone(), stop.token().clone());
-    pods.start(errand.what.label(), async move {
-        let outcome = begun.finish(stop).await;
-        let _ = tell.send(Ended { errand: place, outcome }).await;
-        Ok::<(), anyhow::Error>(())
-    })?;
-    Ok(handle)
+    match what {
+        What::Pod(pod) => {
+            let begun = pod::begin(pod, None, beside, how, tools)?;
+            let handle = begun.handle.clone();
+            let pod = pod.clone();
+            tasks.start(what.label(), async move {
+                let finished = begun.finish(stop).await.map(|outcome| of_pod(&pod, &outcome));
+                let _ = tell.send(News::Ended(place, finished)).await;
+                Ok::<(), anyhow::Error>(())
+            })?;
+            Ok(Some(handle))
+        }
+        What::Job(job) => {
+            let begun = job::begin(job, beside, how, tools)?;
+            let job = job.clone();
+            tasks.start(what.label(), async move {
+                let finished = of_begun_job(begun, &job, &tell, stop).await;
+                let _ = tell.send(News::Ended(place, finished)).await;
+                Ok::<(), anyhow::Error>(())
+            })?;
+            Ok(None)
+        }
+    }
+}
+
+/// Runs a Job, and passes the news of its pods on.
+async fn of_begun_job(
+    begun: job::BegunJob,
+    job: &Job,
+    tell: &mpsc::Sender<News>,
+    stop: CancellationToken,
+) -> anyhow::Result<Finished> {
+    let (told_begun, mut pods) = mpsc::channel(1);
+    let pass_on = async {
+        while let Some(handle) = pods.recv().await {
+            let _ = tell.send(News::Begun(handle)).await;
+        }
+    };
+    let (outcome, ()) = tokio::join!(begun.finish(told_begun, stop), pass_on);
+    let JobOutcome { status, end, ending, pods } = outcome?;
+    let template = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let reason = match end {
+        Some(JobEnd::Complete) | None => None,
+        Some(JobEnd::BackoffLimitExceeded) => Some("BackoffLimitExceeded".to_owned()),
+        Some(JobEnd::DeadlineExceeded) => Some("DeadlineExceeded".to_owned()),
+    };
+    let pods = pods.iter().map(|outcome| end_of(template, outcome)).collect();
+    let end = End::Job { complete: end == Some(JobEnd::Complete), reason, pods };
+    let object = serde_json::json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": job.metadata, "spec": job.spec, "status": status});
+    Ok(Finished { end, ending, object })
+}
+
+fn of_pod(pod: &Pod, outcome: &Outcome) -> Finished {
+    let object = serde_json::json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": pod.metadata, "spec": pod.spec, "status": outcome.status});
+    Finished { end: end_of(pod.spec.as_ref(), outcome), ending: outcome.ending, object }
+}
+
+fn end_of(spec: Option<&PodSpec>, outcome: &Outcome) -> End {
+    let init = spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+    let sidecars = init.filter(|one| summary::is_sidecar(one)).map(|one| one.name.clone()).collect();
+    let not_executed = outcome.not_executed.iter().map(|(name, code)| (name.0.clone(), *code)).collect();
+    End::Pod { status: Box::new(outcome.status.clone()), sidecars, not_executed }
 }
 
 fn style(wish: Wish, several: bool) -> Style {
@@ -176,27 +250,6 @@ fn waits_for(handles: &[Handle]) -> String {
     }
 }
 
-fn object(errand: &Errand, status: &PodStatus) -> Value {
-    let What::Pod(pod) = &errand.what else { return Value::Null };
-    let mut object = serde_json::json!({"apiVersion": "v1", "kind": "Pod"});
-    object["metadata"] = serde_json::json!(pod.metadata);
-    object["spec"] = serde_json::json!(pod.spec);
-    object["status"] = serde_json::json!(status);
-    object
-}
-
-fn end(errand: &Errand, outcome: &Outcome) -> End {
-    let sidecars = match &errand.what {
-        What::Pod(pod) => {
-            let init = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
-            init.filter(|one| summary::is_sidecar(one)).map(|one| one.name.clone()).collect()
-        }
-        What::Job(_) => Vec::new(),
-    };
-    let not_executed = outcome.not_executed.iter().map(|(name, code)| (name.0.clone(), *code)).collect();
-    End::Pod { status: Box::new(outcome.status.clone()), sidecars, not_executed }
-}
-
 /// The final status, in the form that is wanted.
 fn last_words(finals: Vec<Value>, wish: Wish) -> anyhow::Result<()> {
     match wish.form {
@@ -215,17 +268,25 @@ fn last_words(finals: Vec<Value>, wish: Wish) -> anyhow::Result<()> {
 fn one_line(object: &Value) -> String {
     let status = &object["status"];
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    if object["kind"] == "Job" {
+        let conditions = status["conditions"].as_array().into_iter().flatten();
+        let mut last = conditions.filter(|it| it["type"] == "Complete" || it["type"] == "Failed");
+        let (state, why) = last.next().map_or(("stopped", ""), |it| {
+            (it["type"].as_str().unwrap_or_default(), it["message"].as_str().unwrap_or_default())
+        });
+        let count = |key: &str| status[key].as_i64().unwrap_or(0);
+        let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+        return format!("outrigger: job {name} {state}; {} succeeded, {} failed{why}", count("succeeded"), count("failed"));
+    }
     let phase = status["phase"].as_str().unwrap_or("Unknown");
     let reason = status["reason"].as_str().map(|reason| format!(" ({reason})")).unwrap_or_default();
-    let mut parts = Vec::new();
-    for kind in ["initContainerStatuses", "containerStatuses"] {
-        for container in status[kind].as_array().into_iter().flatten() {
-            let name = container["name"].as_str().unwrap_or_default();
-            if let Some(code) = container["state"]["terminated"]["exitCode"].as_i64() {
-                parts.push(format!("{name} {code}"));
-            }
-        }
-    }
-    let codes = if parts.is_empty() { String::new() } else { format!("; exit codes: {}", parts.join(", ")) };
+    let kinds = ["initContainerStatuses", "containerStatuses"].into_iter();
+    let containers = kinds.flat_map(|kind| status[kind].as_array().into_iter().flatten());
+    let codes = containers.filter_map(|container| {
+        let code = container["state"]["terminated"]["exitCode"].as_i64()?;
+        Some(format!("{} {code}", container["name"].as_str()?))
+    });
+    let codes: Vec<String> = codes.collect();
+    let codes = if codes.is_empty() { String::new() } else { format!("; exit codes: {}", codes.join(", ")) };
     format!("outrigger: pod {name} {phase}{reason}{codes}")
 }

@@ -79,3 +79,13 @@ pub fn fresh_uid() -> anyhow::Result<String> {
     let path = "/proc/sys/kernel/random/uuid";
     Ok(std::fs::read_to_string(path).with_context(|| format!("no UID can be had from {path}"))?.trim().to_owned())
 }
+
+/// Five random letters for a generated name, of those that Kubernetes uses: no vowels, so no words.
+pub fn random_letters() -> anyhow::Result<String> {
+    const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+    let uid = fresh_uid()?.replace('-', "");
+    // Two hexadecimal digits for each letter, from the end, where all are random.
+    let pairs = uid.as_bytes().rchunks(2).take(5).filter_map(|pair| std::str::from_utf8(pair).ok());
+    let numbers = pairs.filter_map(|pair| usize::from_str_radix(pair, 16).ok());
+    Ok(numbers.map(|number| char::from(LETTERS[number % LETTERS.len()])).collect())
+}

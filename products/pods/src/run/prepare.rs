@@ -97,10 +97,7 @@ fn identify(metadata: &mut ObjectMeta) -> anyhow::Result<()> {
     let uid = pod::fresh_uid()?;
     if metadata.name.as_deref().unwrap_or_default().is_empty() {
         let prefix = metadata.generate_name.clone().context("metadata.name is missing")?;
-        let letters = uid.bytes().filter(u8::is_ascii_hexdigit).take(5);
-        // The letters of Kubernetes' own generated names: no vowels, so no words.
-        let letters = letters.map(|byte| char::from(b"bcdfghjklmnpqrstvwxz2456789"[usize::from(byte) % 27]));
-        metadata.name = Some(prefix + &letters.collect::<String>());
+        metadata.name = Some(prefix + &pod::random_letters()?);
     }
     *metadata = ObjectMeta {
         name: metadata.name.take(),

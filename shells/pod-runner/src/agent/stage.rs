@@ -17,6 +17,8 @@ use super::{inside, pod, probe, view};
 pub fn run(is_inside: bool) -> ! {
     sys::close_inherited();
     let mut channel = Channel::new(sys::take_stdin());
+    // For `ps`: else it would show the name of the file that was executed, which is `exe`.
+    let _ = rustix::thread::set_name(c"outrigger-init");
     die_with_the_runner();
     if is_inside {
         tell(&channel, Ok(Report::Waiting));

@@ -35,10 +35,11 @@ pub(crate) fn directory(path: &Path) -> Result<(), DirectoryError> {
     builder.recursive(true).mode(0o700).create(path).map_err(DirectoryError::io("cannot make directory", path))
 }
 
-/// Removes a file or a whole directory. No fault where there is none.
+/// Removes a file or a whole directory. No fault where there is none. A directory with a mount in it is refused: what is
+/// mounted there is not ours.
 pub(crate) fn remove(path: &Path) -> Result<(), DirectoryError> {
     let removed = match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(meta) if meta.is_dir() => no_mount_below(path).and_then(|()| fs::remove_dir_all(path)),
         Ok(_) => fs::remove_file(path),
         Err(source) => Err(source),
     };
@@ -47,6 +48,17 @@ pub(crate) fn remove(path: &Path) -> Result<(), DirectoryError> {
             Err(DirectoryError::io("cannot remove", path)(source))
         }
         _ => Ok(()),
+    }
+}
+
+fn no_mount_below(path: &Path) -> io::Result<()> {
+    let path = path.canonicalize()?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    // The fifth field is the mount point; a space in it is written as \040.
+    let mut points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| point.replace("\\040", " "));
+    match points.find(|point| Path::new(point).starts_with(&path)) {
+        Some(point) => Err(io::Error::other(format!("{point} is mounted in it; unmount it first"))),
+        None => Ok(()),
     }
 }
 

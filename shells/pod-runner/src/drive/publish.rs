@@ -163,6 +163,8 @@ impl Publisher {
             notes: self.recorded.clone(),
             end: self.snapshot.end.clone(),
         };
+        // Tried again after a while where the disk refuses.
+        self.due = Some(Instant::now() + LAZY);
         owned.write_status(&file, last)?;
         self.due = None;
         self.status_changed = false;

@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use outrigger_pod_core::plan::ContainerName;
 
-use super::RunError;
 use super::pod::Live;
 use super::runner::Runner;
+use super::stdin::Lent;
 use crate::directory::Ending;
 use crate::handle::{AttachSession, Request, RequestError};
+use crate::launcher::Outgoing;
 
 impl Runner {
     /// Answers a request; what takes time is a task.
-    pub(super) fn answer(&mut self, request: Request) -> Result<(), RunError> {
+    pub(super) fn answer(&mut self, request: Request) {
         match request {
             Request::Stop { grace, reply } => {
-                self.end(Ending::Stopped, grace)?;
+                self.end(Ending::Stopped, grace);
                 // Whoever asked may be gone.
                 let _ = reply.send(());
             }
@@ -44,15 +45,21 @@ impl Runner {
                 });
             }
         }
-        Ok(())
     }
 
     fn attach(&mut self, container: &ContainerName, stdin: bool) -> Result<AttachSession, RequestError> {
         let output = self.pod.live.subscribe();
+        let once = self.pod.plan.container(container).is_some_and(|container| container.stdin_once);
+        let back = (!once).then(|| self.lent.clone());
         let live = self.running(container)?;
-        let stdin =
-            if stdin { Some(live.stdin.take().ok_or_else(|| RequestError::NoStdin(container.clone()))?) } else { None };
-        Ok(AttachSession { instance: live.instance.clone(), stdin, terminal: live.terminal.clone(), output })
+        let instance = live.instance.clone();
+        let stdin = if stdin {
+            let lent = live.stdin.take().ok_or_else(|| RequestError::NoStdin(container.clone()))?;
+            Some(Box::new(Lent::new(instance.clone(), lent, back)) as Outgoing)
+        } else {
+            None
+        };
+        Ok(AttachSession { instance, stdin, terminal: live.terminal.clone(), output })
     }
 
     fn running(&mut self, container: &ContainerName) -> Result<&mut Live, RequestError> {

@@ -13,13 +13,14 @@ use outrigger_pod_core::plan::{ContainerName, PodPlan};
 use outrigger_pod_core::quantity::Quantity;
 use outrigger_runtime::Children;
 use tokio::sync::{broadcast, mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::RunError;
 use super::clock::Clock;
 use super::pod::{Happened, Live, Pod, Stand};
 use super::publish::Publisher;
+use super::stdin::Returned;
 use crate::claims::Provider;
 use crate::control::{self, Bound};
 use crate::directory::{Ending, OwnedRun, RunDirectory};
@@ -35,6 +36,11 @@ const QUEUE: usize = 64;
 
 /// How long the tasks of a pod that is over may take to end.
 const LAST_GRACE: Duration = Duration::from_secs(10);
+
+/// How often the final status is tried to be written, and the pause between: without it the next command says that the
+/// runner died.
+const LAST_TRIES: u32 = 5;
+const LAST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A pod to run, and everything it is run with.
 pub struct RunnerConfig {
@@ -124,6 +130,11 @@ pub struct Runner {
     trouble: mpsc::Receiver<LogTrouble>,
     requests: mpsc::Receiver<Request>,
     handle: Handle,
+    /// Given to whoever borrows a stdin, to bring it back.
+    pub(super) lent: mpsc::Sender<Returned>,
+    returned: mpsc::Receiver<Returned>,
+    /// Whether the disk refused the last write of the status.
+    unwritten: bool,
     control: Option<Bound>,
     /// Ends the control socket's server.
     closing: CancellationToken,
@@ -138,6 +149,7 @@ impl Runner {
         let (tell, happened) = mpsc::channel(QUEUE);
         let (tell_trouble, trouble) = mpsc::channel(QUEUE);
         let (ask, requests) = mpsc::channel(QUEUE);
+        let (lent, returned) = mpsc::channel(plan.containers.len().max(1));
         let (live, _) = broadcast::channel(LIVE_PIECES);
         let (notes, _) = broadcast::channel(256);
         let (show, status) = watch::channel(Arc::new(Snapshot::default()));
@@ -182,6 +194,9 @@ impl Runner {
             trouble,
             requests,
             handle,
+            lent,
+            returned,
+            unwritten: false,
             control: None,
             closing: CancellationToken::new(),
             restored: before.map(|before| before.record),
@@ -206,17 +221,18 @@ impl Runner {
                 biased;
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;
-                    self.end(Ending::Interrupted, None)?;
+                    self.end(Ending::Interrupted, None);
                 }
                 () = at(limit), if limit.is_some() && !limited => {
                     limited = true;
-                    self.end(Ending::TimedOut, None)?;
+                    self.end(Ending::TimedOut, None);
                 }
-                Some(request) = self.requests.recv() => self.answer(request)?,
+                Some(request) = self.requests.recv() => self.answer(request),
+                Some(returned) = self.returned.recv() => self.stdin_back(returned),
                 Some(trouble) = self.trouble.recv() => self.log_trouble(trouble),
-                Some(happened) = self.happened.recv() => self.take(happened)?,
-                () = at(wake), if wake.is_some() => self.step([Event::Tick])?,
-                () = at(write), if write.is_some() => self.write(false)?,
+                Some(happened) = self.happened.recv() => self.take(happened),
+                () = at(wake), if wake.is_some() => self.step([Event::Tick]),
+                () = at(write), if write.is_some() => self.write(false),
             }
         }
         self.finish().await
@@ -240,7 +256,10 @@ impl Runner {
 
     /// The first step, or what a restart meets.
     async fn begin(&mut self) -> Result<(), RunError> {
-        let Some(record) = self.restored.take() else { return self.step([Event::Tick]) };
+        let Some(record) = self.restored.take() else {
+            self.step([Event::Tick]);
+            return Ok(());
+        };
         let now = self.pod.clock().now();
         let found = self.pod.launcher.list(&self.pod.plan.uid).await.map_err(RunError::List)?;
         let lost = if self.pod.options.containers_end_with_runner { Lost::PodOver } else { Lost::Ended };
@@ -251,29 +270,29 @@ impl Runner {
         let refused = if self.publisher.stood() { self.stand_again().await } else { None };
         self.adopt(found);
         self.publisher.changed(&self.machine, &self.live);
-        self.write(false)?;
+        self.write(false);
         self.act(actions);
-        match refused {
-            Some(message) => self.step([Event::Evict { reason: "ClaimLost".to_owned(), message }]),
-            None => Ok(()),
+        if let Some(message) = refused {
+            self.step([Event::Evict { reason: "ClaimLost".to_owned(), message }]);
         }
+        Ok(())
     }
 
     /// Ends the pod because of `why`, unless it is ending for another reason already.
-    pub(super) fn end(&mut self, why: Ending, grace: Option<Duration>) -> Result<(), RunError> {
+    pub(super) fn end(&mut self, why: Ending, grace: Option<Duration>) {
         self.ending.get_or_insert(why);
-        self.step([Event::Delete(Deletion { grace })])
+        self.step([Event::Delete(Deletion { grace })]);
     }
 
     /// Takes what a task told, and whatever else has come meanwhile, so that one write serves all of it.
-    fn take(&mut self, first: Happened) -> Result<(), RunError> {
+    fn take(&mut self, first: Happened) {
         let mut events = Vec::new();
         let mut next = Some(first);
         while let Some(happened) = next {
             events.extend(self.note(happened));
             next = if events.len() < QUEUE { self.happened.try_recv().ok() } else { None };
         }
-        self.step(events)
+        self.step(events);
     }
 
     /// Keeps what the runner itself must know; answers what the machine must.
@@ -315,8 +334,14 @@ impl Runner {
         self.publisher.note(note, self.pod.clock().now());
     }
 
+    fn stdin_back(&mut self, returned: Returned) {
+        if let Some(live) = self.live.get_mut(&returned.instance) {
+            live.stdin = Some(returned.stdin);
+        }
+    }
+
     /// Steps the machine, writes down what it wants, then does it.
-    pub(super) fn step(&mut self, events: impl IntoIterator<Item = Event>) -> Result<(), RunError> {
+    pub(super) fn step(&mut self, events: impl IntoIterator<Item = Event>) {
         let now = self.pod.clock().now();
         let mut actions = Vec::new();
         for event in events {
@@ -325,15 +350,24 @@ impl Runner {
         let acts = self.publisher.take_notes(actions, now);
         self.publisher.changed(&self.machine, &self.live);
         if self.publisher.must_write(&acts) {
-            self.write(false)?;
+            self.write(false);
         }
         self.act(acts);
-        Ok(())
     }
 
-    fn write(&mut self, last: bool) -> Result<(), RunError> {
-        self.publisher.write(&self.owned, &self.machine, last)?;
-        Ok(())
+    /// Brings `status.json` up to date. A disk that refuses (it is full) does not end the pod: that is told once, and the
+    /// write is tried again.
+    fn write(&mut self, last: bool) {
+        let written = self.publisher.write(&self.owned, &self.machine, last);
+        let refused = written.is_err();
+        if let Err(error) = written
+            && (last || !self.unwritten)
+        {
+            let message = format!("{:#}", anyhow::Error::new(error));
+            tracing::error!(pod = %self.pod.directory.name(), "The pod goes on, but its status is not written down: {message}");
+            self.warn(None, "StatusNotWritten", message);
+        }
+        self.unwritten = refused;
     }
 
     /// The pod is over: waits for the last tasks and writes the final status.
@@ -344,7 +378,13 @@ impl Runner {
         }
         self.publisher.changed(&self.machine, &self.live);
         self.publisher.ended(ending, self.pod.clock().now());
-        self.write(true)?;
+        for _ in 0..LAST_TRIES {
+            self.write(true);
+            if !self.unwritten {
+                break;
+            }
+            sleep(LAST_PAUSE).await;
+        }
         self.closing.cancel();
         let tasks = std::mem::replace(&mut self.tasks, Children::new(0));
         tasks.finish(LAST_GRACE).await?;

@@ -6,10 +6,14 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use outrigger_host::Cgroups;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::limits::pod_group;
 
 /// The variable that marks the processes of a pod where no process namespace holds them.
 pub const MARK: &str = "OUTRIGGER_POD_UID";
@@ -20,6 +24,12 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Ends the processes of the pod `uid` whose runner is dead (the caller has seen to that), and removes its cgroups.
 /// Answers the process ids it killed. Processes of other users are out of reach.
 pub fn sweep(uid: &str) -> io::Result<Vec<u32>> {
+    let killed = end_marked(uid)?;
+    Cgroups::find(Path::new("/")).remove_pod(&pod_group(uid));
+    Ok(killed)
+}
+
+fn end_marked(uid: &str) -> io::Result<Vec<u32>> {
     let mark = format!("{MARK}={uid}");
     let until = Instant::now() + LIMIT;
     let mut killed = Vec::new();

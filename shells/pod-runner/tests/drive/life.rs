@@ -6,6 +6,7 @@ use outrigger_pod_core::plan::{Handler, PodPlan, ProbePlan, RestartPolicy};
 use outrigger_pod_runner::directory::{Ending, RunnerLife};
 use outrigger_pod_runner::drive::RunnerOptions;
 use outrigger_pod_runner::handle::Request;
+use serde_json::json;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -159,4 +160,55 @@ async fn a_pod_that_cannot_be_prepared_is_tried_again() {
     let notes = outcome.directory.status().unwrap().unwrap().notes;
     let refused = notes.iter().find(|note| note.reason == "FailedCreatePodSandBox").unwrap();
     assert_eq!(refused.count, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_over_its_limit_evicts_the_pod() {
+    let bench = Bench::new();
+    let volume = json!({"name": "scratch", "emptyDir": {"sizeLimit": "1Mi"}});
+    let plan = PodPlan {
+        volumes: vec![serde_json::from_value(volume).unwrap()],
+        ..pod(vec![container("main", &["sleep:100"])])
+    };
+    let runner = bench.new_runner(plan);
+    let mut status = runner.handle().status;
+    let fill = async {
+        status.wait_for(|snapshot| !snapshot.running.is_empty()).await.unwrap();
+        std::fs::write(bench.place.path().join("pods/default/web/1/volumes/scratch/big"), vec![1; 2 << 20]).unwrap();
+    };
+    let (outcome, ()) = tokio::join!(runner.run(CancellationToken::new()), fill);
+    let outcome = outcome.unwrap();
+    assert_eq!(outcome.status.reason.as_deref(), Some("Evicted"));
+    let message = outcome.status.message.unwrap();
+    assert!(message.starts_with("Usage of EmptyDir volume \"scratch\" exceeds the limit \"1Mi\"."), "{message}");
+    let run = &bench.engine.history()[0];
+    assert_eq!(run.ended.unwrap().duration_since(run.began).as_secs(), 10, "it is measured every 10 s");
+    assert!(!outcome.directory.volumes().exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_refuses_the_status_does_not_end_the_pod() {
+    let bench = Bench::new();
+    let runner = bench.new_runner(pod(vec![container("main", &["sleep:20", "exit:3"])]));
+    let handle = runner.handle();
+    let mut status = handle.status.clone();
+    let block = async {
+        status.wait_for(|snapshot| !snapshot.running.is_empty()).await.unwrap();
+        // A directory in the place of the temporary file: no write can succeed, whoever we are.
+        let obstacle = handle.directory.path().join(".status.json.new");
+        std::fs::create_dir(&obstacle).unwrap();
+        let mut notes = handle.notes.subscribe();
+        let note = loop {
+            let note = notes.recv().await.unwrap().note;
+            if note.reason == "StatusNotWritten" {
+                break note;
+            }
+        };
+        assert!(note.message.contains("status.json"), "{}", note.message);
+        std::fs::remove_dir(obstacle).unwrap();
+    };
+    let (outcome, ()) = tokio::join!(runner.run(CancellationToken::new()), block);
+    let outcome = outcome.unwrap();
+    assert_eq!(state(&outcome.status, "main").terminated.unwrap().exit_code, 3);
+    assert_eq!(outcome.directory.status().unwrap().unwrap().end.unwrap().why, Ending::Finished);
 }

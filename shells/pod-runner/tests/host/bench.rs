@@ -35,6 +35,12 @@ impl Bench {
         Self { launcher, directory: tempfile::tempdir().unwrap() }
     }
 
+    /// On a machine that allows no namespaces.
+    pub fn with_keepers() -> Self {
+        let Self { launcher, directory } = Self::new();
+        Self { launcher: launcher.without_namespaces(), directory }
+    }
+
     /// Prepares a pod of this plan.
     pub async fn prepare(&self, plan: &Arc<PodPlan>, memory_volumes: &[&str]) -> PreparedPod {
         let directory = self.directory.path().join(&plan.uid);

@@ -65,7 +65,18 @@ impl Runner {
         }
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(&self.uid), "{mounts}");
+        sweep(&self.uid).unwrap();
+        assert!(groups(Path::new("/sys/fs/cgroup"), &self.uid).is_empty());
     }
+}
+
+/// The cgroups of this pod.
+fn groups(directory: &Path, uid: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    let directories = entries.filter(|path| path.is_dir());
+    directories
+        .flat_map(|path| if path.ends_with(format!("outrigger-{uid}")) { vec![path] } else { groups(&path, uid) })
+        .collect()
 }
 
 /// The processes whose executable lies in `directory`, or whose command line holds `mark`. Zombies are neither.

@@ -6,10 +6,13 @@
 
 mod bench;
 mod death;
+mod keepers;
 mod life;
 mod limits;
+mod many;
 mod ordinary_user;
 mod plans;
 mod rights;
 mod streams;
+mod together;
 mod view;
