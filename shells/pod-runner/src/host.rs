@@ -48,6 +48,9 @@ use stdio::{AsyncFile, Screen, Stdio};
 pub use spec::commands;
 pub use sweep::{MARK, sweep};
 
+/// Up to so many containers, each gets a wide pipe for its output.
+const FEW: usize = 16;
+
 /// The launcher `host`.
 #[derive(Debug)]
 pub struct HostLauncher {
@@ -171,6 +174,9 @@ impl HostLauncher {
             return Err(create(format!("the pod has no container {}", request.instance.container)));
         };
         let stdio = stdio_of(container).map_err(|error| create(format!("cannot make pipes: {error}")))?;
+        if request.plan.containers.len() <= FEW {
+            stdio.widen();
+        }
         let Stdio { theirs, stdin, stdout, stderr, terminal } = stdio;
         let Start { launch, process } = make(&pod, &request, container, theirs)?;
         let group = self.group(&request, container)?;

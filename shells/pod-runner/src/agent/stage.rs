@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::process::{Signal, getpid, set_child_subreaper, set_parent_process_death_signal, setsid};
+use rustix::fs::Mode;
+use rustix::process::{Signal, getpid, set_child_subreaper, set_parent_process_death_signal, setsid, umask};
 use rustix::thread::{UnshareFlags, move_into_link_name_space};
 
 use super::descendants::Reach;
@@ -17,6 +18,8 @@ use super::{inside, pod, probe, view};
 pub fn run(is_inside: bool) -> ! {
     sys::close_inherited();
     let mut channel = Channel::new(sys::take_stdin());
+    // The runner's own mask would hide mount points from other users; containers begin with this one too, as under runc.
+    umask(Mode::WGRP | Mode::WOTH);
     // For `ps`: else it would show the name of the file that was executed, which is `exe`.
     let _ = rustix::thread::set_name(c"outrigger-init");
     die_with_the_runner();

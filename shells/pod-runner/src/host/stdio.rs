@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::sys::watched;
 use crate::launcher::Terminal;
 
-/// A pipe holds this much where the kernel allows it, so that a burst of output does not wait for the runner.
+/// What a container's stdout holds where the kernel allows it, so that a burst of output does not wait for the runner.
 const PIPE_SIZE: usize = 1 << 20;
 
 /// Both sides of a process' stdin, stdout and stderr.
@@ -36,12 +36,19 @@ pub struct Stdio {
 }
 
 impl Stdio {
+    /// Lets a burst of output wait in the pipe of stdout. Not for hundreds of containers at once: once a user's pipes hold
+    /// 64 MiB together (`fs.pipe-user-pages-soft`), the kernel makes new ones tiny.
+    pub fn widen(&self) {
+        // Where the kernel refuses, 64 KiB must do; a terminal has no such size.
+        let _ = fcntl_setpipe_size(&self.stdout, PIPE_SIZE);
+    }
+
     /// Pipes for stdout and stderr; stdin is a pipe or `/dev/null`.
     pub fn pipes(with_stdin: bool) -> io::Result<Self> {
-        let (stdout, their_stdout) = pipe()?;
-        let (stderr, their_stderr) = pipe()?;
+        let (stdout, their_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (stderr, their_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
         let (stdin, their_stdin) = if with_stdin {
-            let (read, write) = pipe()?;
+            let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
             (Some(write), read)
         } else {
             (None, File::open("/dev/null")?.into())
@@ -64,13 +71,6 @@ impl Stdio {
         let stdout = main.try_clone()?;
         Ok(Self { theirs, stdin, stdout, stderr: None, terminal: Some(Arc::new(main)) })
     }
-}
-
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-    // Beyond the user's share of pipe memory the kernel refuses, and 64 KiB must do.
-    let _ = fcntl_setpipe_size(&write, PIPE_SIZE);
-    Ok((read, write))
 }
 
 fn resize(main: &OwnedFd, columns: u16, rows: u16) {
