@@ -115,17 +115,64 @@ impl Cgroups {
 
     /// Ends everything in the groups of a pod and removes them. No fault where there are none.
     pub fn remove_pod(&self, pod: &str) {
-        for directory in self.places.of_pod(pod) {
-            for inner in subdirectories(&directory) {
-                group::kill_all(&inner);
-                group::remove_directory(&inner);
-            }
-            group::remove_directory(&directory);
-        }
+        self.places.of_pod(pod).iter().for_each(|directory| remove_tree(directory));
     }
+
+    /// As [`Cgroups::remove_pod`], wherever the groups are: those of a process that is dead may lie where that process was
+    /// (another login's, another job's). Goes through all groups of the machine.
+    pub fn sweep_pod(&self, pod: &str) {
+        let found = self.places.mounts().iter().flat_map(|mount| named(mount, pod));
+        found.for_each(|directory| remove_tree(&directory));
+    }
+}
+
+/// The groups of this name below a directory.
+fn named(directory: &Path, name: &str) -> Vec<PathBuf> {
+    let found = |path: PathBuf| if path.ends_with(name) { vec![path] } else { named(&path, name) };
+    subdirectories(directory).into_iter().flat_map(found).collect()
+}
+
+fn remove_tree(directory: &Path) {
+    for inner in subdirectories(directory) {
+        group::kill_all(&inner);
+        group::remove_directory(&inner);
+    }
+    group::remove_directory(directory);
 }
 
 fn subdirectories(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_groups_of_a_dead_process_are_found_where_it_was() {
+        let root = tempfile::tempdir().unwrap();
+        let text = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        text("proc/self/cgroup", "4:memory:/ours\n");
+        text("proc/self/mountinfo", "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n");
+        let memory = root.path().join("sys/fs/cgroup/memory");
+        fs::create_dir_all(memory.join("theirs/pod-a/main-0")).unwrap();
+        fs::create_dir_all(memory.join("theirs/pod-b/main-0")).unwrap();
+        fs::create_dir_all(memory.join("ours")).unwrap();
+        let cgroups = Cgroups::find(root.path());
+        assert!(cgroups.can(Controller::Memory) && !cgroups.can(Controller::Cpu));
+        assert_eq!(cgroups.refusal(), "this user may make no cgroups with cpu, cpuacct, cpuset");
+        cgroups.sweep_pod("pod-a");
+        assert!(!memory.join("theirs/pod-a").exists());
+        assert!(memory.join("theirs/pod-b/main-0").exists());
+        let group = cgroups.create("pod-c", "main-0", &CgroupLimits::default()).unwrap();
+        assert!(memory.join("ours/pod-c/main-0").exists());
+        group.remove();
+        cgroups.remove_pod("pod-c");
+        assert!(!memory.join("ours/pod-c").exists());
+    }
 }

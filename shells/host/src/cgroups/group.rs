@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -164,7 +164,11 @@ fn field(text: &str, word: &str) -> Option<u64> {
 
 /// Kills all processes of a group: at once with version 2, else one by one until none is found.
 pub(super) fn kill_all(directory: &Path) {
-    if fs::write(directory.join("cgroup.kill"), "1").is_ok() {
+    let killed = fs::OpenOptions::new()
+        .write(true)
+        .open(directory.join("cgroup.kill"))
+        .and_then(|mut file| file.write_all(b"1"));
+    if killed.is_ok() {
         return;
     }
     for _ in 0..100 {

@@ -15,6 +15,8 @@ pub struct Places {
     unified: Vec<PathBuf>,
     /// Version 1: one directory for each controller.
     split: BTreeMap<Controller, PathBuf>,
+    /// Where hierarchies are mounted.
+    mounts: Vec<PathBuf>,
     can: Vec<Controller>,
     refusal: String,
 }
@@ -43,6 +45,7 @@ impl Places {
             let controllers = if mount.kind == "cgroup2" { "" } else { mount.options };
             let Some((_, path)) = own.iter().find(|(names, _)| same_hierarchy(names, controllers)) else { continue };
             let mounted = root.join(mount.point.trim_start_matches('/'));
+            places.mounts.push(mounted.clone());
             let inside = Path::new(path).strip_prefix(mount.root).unwrap_or(Path::new(""));
             let group = mounted.join(inside);
             if mount.kind == "cgroup2" {
@@ -64,6 +67,10 @@ impl Places {
             }
         }
         places
+    }
+
+    pub fn mounts(&self) -> &[PathBuf] {
+        &self.mounts
     }
 
     pub fn can(&self, controller: Controller) -> bool {

@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Answers the process ids it killed. Processes of other users are out of reach.
 pub fn sweep(uid: &str) -> io::Result<Vec<u32>> {
     let killed = end_marked(uid)?;
-    Cgroups::find(Path::new("/")).remove_pod(&pod_group(uid));
+    Cgroups::find(Path::new("/")).sweep_pod(&pod_group(uid));
     Ok(killed)
 }
 
