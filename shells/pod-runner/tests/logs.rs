@@ -33,21 +33,21 @@ impl Bench {
         let instance = Instance { container: ContainerName("main".into()), attempt: 0 };
         LogSink { instance, path: path.to_owned(), rules, live: self.live.clone(), trouble: self.tell.clone() }
     }
+}
 
-    /// The contents of all files of a log, oldest first, without the records' heads.
-    fn contents(&self, path: &Path) -> Vec<u8> {
-        let mut files: Vec<_> = rotated(path).unwrap().into_iter().map(|(_, path)| path).collect();
-        files.push(path.to_owned());
-        let mut contents = Vec::new();
-        for file in files {
-            for record in fs::read(file).unwrap().split_inclusive(|byte| *byte == b'\n') {
-                let (head, content) = record.split_at("2016-10-06T00:17:09.669794202Z stdout F ".len());
-                let partial = head.ends_with(b" P ");
-                contents.extend_from_slice(&content[..content.len() - usize::from(partial)]);
-            }
+/// The contents of all files of a log, oldest first, without the records' heads.
+fn contents(path: &Path) -> Vec<u8> {
+    let mut files: Vec<_> = rotated(path).unwrap().into_iter().map(|(_, path)| path).collect();
+    files.push(path.to_owned());
+    let mut contents = Vec::new();
+    for file in files {
+        for record in fs::read(file).unwrap().split_inclusive(|byte| *byte == b'\n') {
+            let (head, content) = record.split_at("2016-10-06T00:17:09.669794202Z stdout F ".len());
+            let partial = head.ends_with(b" P ");
+            contents.extend_from_slice(&content[..content.len() - usize::from(partial)]);
         }
-        contents
     }
+    contents
 }
 
 fn pipe() -> (OwnedFd, fs::File) {
@@ -79,7 +79,7 @@ async fn no_byte_is_lost_across_rotation_and_however_large_the_lines_are() {
     drained.done().await;
     let written = writer.join().unwrap();
     assert!(rotated(&path).unwrap().len() > 10);
-    assert!(bench.contents(&path) == written, "the log differs from what was written");
+    assert!(contents(&path) == written, "the log differs from what was written");
 }
 
 #[tokio::test]
@@ -110,11 +110,11 @@ async fn a_slow_reader_slows_nothing_and_is_told_what_it_missed() {
     let mut slow = bench.live.subscribe();
     let (read, mut write) = pipe();
     let mut drained = bench.thread.drain(bench.sink(&path, LARGE), read, None).await;
-    let writer = thread::spawn(move || (0..64).for_each(|_| write.write_all(&[b'z'; 64 * 1024]).unwrap()));
+    let writer = thread::spawn(move || (0..64).for_each(|_| write.write_all(&vec![b'z'; 64 * 1024]).unwrap()));
     drained.done().await;
     writer.join().unwrap();
     assert!(matches!(slow.recv().await, Err(broadcast::error::RecvError::Lagged(missed)) if missed > 10));
-    assert_eq!(bench.contents(&path).len(), 64 * 64 * 1024);
+    assert_eq!(contents(&path).len(), 64 * 64 * 1024);
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn a_pipe_that_a_stranger_holds_open_is_cut_with_everything_that_was_in_it
     write.write_all(b"last words\nand mo").unwrap();
     assert!(tokio::time::timeout(Duration::from_millis(50), drained.done()).await.is_err(), "the pipe is still open");
     drained.cut().await;
-    assert_eq!(bench.contents(&path), b"last words\nand mo");
+    assert_eq!(contents(&path), b"last words\nand mo");
     assert!(write.write_all(b"nobody reads").is_err());
 }
 
@@ -135,7 +135,7 @@ async fn a_full_disk_stops_the_log_and_not_the_container_and_is_told_once() {
     let mut bench = Bench::new();
     let (read, mut write) = pipe();
     let mut drained = bench.thread.drain(bench.sink(Path::new("/dev/full"), LARGE), read, None).await;
-    let writer = thread::spawn(move || (0..100).for_each(|_| write.write_all(&[b'\n'; 64 * 1024]).unwrap()));
+    let writer = thread::spawn(move || (0..100).for_each(|_| write.write_all(&vec![b'\n'; 64 * 1024]).unwrap()));
     drained.done().await;
     writer.join().unwrap();
     let told = bench.trouble.recv().await.unwrap();
