@@ -1,8 +1,8 @@
 //! Pods on this machine: `outrigger run`, `ps`, `logs`, `exec`, `attach`, `stop`, `describe`, `rm`, `prune`.
 //!
 //! Read in this order: [`args`] is the command line; `manifest` makes of files what is to run, `settings` is what is set
-//! for this machine, `run` runs it, `verdict` is its exit code; `record` is what the state directory says, `commands` are
-//! the companions of `run`; `view` and `show` are how things look. What runs a pod is the pod runner; what a manifest
+//! for this machine, `run` runs it, `verdict` is its exit code; `record` is what the state directory says, `abandoned` sees
+//! to what a killed runner left, `commands` are the companions of `run`; `view` and `show` are how things look. What runs a pod is the pod runner; what a manifest
 //! means is `pod-core`'s.
 
 use std::process::ExitCode;
@@ -12,6 +12,7 @@ use outrigger_pod_runner::claims::Provider;
 use outrigger_pod_runner::directory::StateDirectory;
 use tokio_util::sync::CancellationToken;
 
+mod abandoned;
 pub mod args;
 mod commands;
 mod launcher;
@@ -53,41 +54,51 @@ fn dispatch(command: Command, parts: Parts) -> (&'static str, anyhow::Result<i32
             Some(args::RunAction::Check(check)) => ("run check", commands::check::check(check)),
             None => ("run", run::run(&args, parts)),
         },
-        Command::Ps(args) => ("ps", with_state(&args.places, |it| commands::ps::ps(&args, &it.state))),
+        Command::Ps(args) => ("ps", with_state(&args.places, &parts, |it| commands::ps::ps(&args, &it.state))),
         Command::Exec(args) => {
-            ("exec", talk(&args.places, async |it, stop| commands::talk::exec(&args, it, stop).await))
+            ("exec", talk(&args.places, &parts, async |it, stop| commands::talk::exec(&args, it, stop).await))
         }
         Command::Attach(args) => {
-            ("attach", talk(&args.places, async |it, stop| commands::talk::attach(&args, it, stop).await))
+            ("attach", talk(&args.places, &parts, async |it, stop| commands::talk::attach(&args, it, stop).await))
         }
         Command::Stop(args) => {
-            ("stop", talk(&args.places, async |it, stop| commands::talk::stop(&args, it, stop).await))
+            ("stop", talk(&args.places, &parts, async |it, stop| commands::talk::stop(&args, it, stop).await))
         }
         Command::Logs(args) => {
-            ("logs", talk(&args.places, async |it, stop| commands::logs::logs(&args, it, stop).await))
+            ("logs", talk(&args.places, &parts, async |it, stop| commands::logs::logs(&args, it, stop).await))
         }
         Command::Describe(args) => {
-            ("describe", with_state(&args.places, |it| commands::describe::describe(&args, &it.state)))
+            ("describe", with_state(&args.places, &parts, |it| commands::describe::describe(&args, &it.state)))
         }
-        Command::Rm(args) => ("rm", talk(&args.places, async |it, stop| commands::rm::rm(&args, it, stop).await)),
+        Command::Rm(args) => {
+            ("rm", talk(&args.places, &parts, async |it, stop| commands::rm::rm(&args, it, stop).await))
+        }
         Command::Prune(args) => {
-            ("prune", with_state(&args.places, |it| commands::rm::prune(&args, &it.state, it.keep)))
+            ("prune", with_state(&args.places, &parts, |it| commands::rm::prune(&args, &it.state, it.keep)))
         }
         Command::DetachedRunner => ("run", run::detached(parts)),
     }
 }
 
 /// A command that only looks at what is written down.
-fn with_state(places: &args::PlaceArgs, work: impl FnOnce(&Settings) -> anyhow::Result<i32>) -> anyhow::Result<i32> {
-    work(&settings::of_places(places)?)
+fn with_state(
+    places: &args::PlaceArgs,
+    parts: &Parts,
+    work: impl FnOnce(&Settings) -> anyhow::Result<i32>,
+) -> anyhow::Result<i32> {
+    let settings = settings::of_places(places)?;
+    abandoned::end(&settings.state, &parts.providers);
+    work(&settings)
 }
 
 /// A command that talks to runners.
 fn talk(
     places: &args::PlaceArgs,
+    parts: &Parts,
     work: impl AsyncFnOnce(&StateDirectory, &CancellationToken) -> anyhow::Result<i32>,
 ) -> anyhow::Result<i32> {
     let settings = settings::of_places(places)?;
+    abandoned::end(&settings.state, &parts.providers);
     runtime::block_on(async |stop| work(&settings.state, stop.token()).await)
 }
 

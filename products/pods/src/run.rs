@@ -61,6 +61,7 @@ pub fn run(args: &RunArgs, parts: Parts) -> anyhow::Result<i32> {
     if args.how.dry_run {
         return dry_run(&errands, args.how.output);
     }
+    crate::abandoned::end(&settings.state, &parts.providers);
     prune(&settings);
     if args.how.detach {
         return detach::detach(&errands);

@@ -282,6 +282,10 @@ impl Launcher for HostLauncher {
                 let _ = end.wait_for(Option::is_some).await;
             }
             self.cgroups.remove_pod(&limits::pod_group(uid));
+            // Nothing escapes a process namespace. Of a pod that another process prepared it is not known whether it had one.
+            if pod.as_ref().is_none_or(|pod| !pod.abilities.process_namespace) {
+                end_what_is_left(uid.to_owned()).await?;
+            }
             pod.map_or(Ok(()), Pod::remove)
         })
     }
@@ -357,6 +361,14 @@ async fn ended(mut ended: tokio::sync::watch::Receiver<Option<End>>) -> Exit {
 fn exit_of(end: End) -> Exit {
     let End { how: Ended { code, signal }, out_of_memory, at } = end;
     Exit { code, signal, out_of_memory, started_at: None, finished_at: Some(at) }
+}
+
+/// Ends processes that no agent holds together any more.
+async fn end_what_is_left(uid: String) -> Result<(), LaunchError> {
+    let swept =
+        tokio::task::spawn_blocking(move || sweep(&uid)).await.unwrap_or_else(|lost| Err(io::Error::other(lost)));
+    let failed = |source| LaunchError::Machine { what: "cannot end what is left of the pod".to_owned(), source };
+    swept.map(drop).map_err(failed)
 }
 
 fn stdio_of(container: &ContainerPlan) -> io::Result<Stdio> {

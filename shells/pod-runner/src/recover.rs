@@ -72,11 +72,14 @@ pub enum RecoverError {
 
 /// Whether the run's runner died before it wrote down the end.
 pub fn is_abandoned(directory: &RunDirectory) -> Result<bool, DirectoryError> {
-    let ended = match directory.kind() {
+    Ok(!has_ended(directory)? && directory.life()? == RunnerLife::Dead)
+}
+
+fn has_ended(directory: &RunDirectory) -> Result<bool, DirectoryError> {
+    Ok(match directory.kind() {
         Kind::Pod => directory.status()?.is_some_and(|file| file.end.is_some()),
         Kind::Job => directory.job_status()?.is_some_and(|file| file.end.is_some()),
-    };
-    Ok(!ended && directory.life()? == RunnerLife::Dead)
+    })
 }
 
 /// Brings an abandoned run to its end; answers whether there was something to do. Repeating it is safe.
@@ -92,6 +95,10 @@ pub async fn recover(
         return Ok(false);
     }
     let Some(owned) = directory.take_over()? else { return Ok(false) };
+    // Its runner may have written the end, and then freed the lock, since the status was read.
+    if has_ended(directory)? {
+        return Ok(false);
+    }
     // Whatever else fails: secrets do not stay on the disk.
     owned.remove_secrets()?;
     match directory.kind() {
