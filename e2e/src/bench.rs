@@ -158,7 +158,7 @@ pub fn logs(outrigger: &Outrigger) -> Result<String> {
         if status.success() { Ok(()) } else { bail!("the shell ended with {status}") }
     })?;
     let ours =
-        time(|| outrigger.run(&["run", "--launcher", "host", "--rotate-size", "10Gi", "--quiet", &path]).map(drop))?;
+        time(|| outrigger.run(&["run", "--launcher", "host", "--log-max-size", "10Gi", "--quiet", &path]).map(drop))?;
     let kept = content(&outrigger.state())?;
     outrigger.run(&["rm", "bench-logs"])?;
     if kept != BYTES {

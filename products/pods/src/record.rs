@@ -153,6 +153,8 @@ pub fn newest(state: &StateDirectory, mut note: impl FnMut(String)) -> Result<Ve
             let read = state.latest(kind, &name).and_then(Record::read);
             match read {
                 Ok(record) => records.push(record),
+                // Its last run was removed; the name's lock stays.
+                Err(DirectoryError::Missing { .. }) => {}
                 Err(error) => note(format!("{kind} {name} is left out: {}", chain(&error))),
             }
         }
