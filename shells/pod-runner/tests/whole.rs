@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -39,8 +40,10 @@ impl Bench {
     }
 
     fn runner(&self, spec: &Value) -> Runner {
+        static PODS: AtomicU32 = AtomicU32::new(0);
         let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": spec})).unwrap();
-        let plan = PodPlan::new(pod, &format!("whole-{}", std::process::id())).unwrap();
+        let uid = format!("whole-{}-{}", std::process::id(), PODS.fetch_add(1, Ordering::Relaxed));
+        let plan = PodPlan::new(pod, &uid).unwrap();
         let spec = PodSpec {
             pod: serde_json::to_value(&plan.pod).unwrap(),
             launcher: "host".into(),
