@@ -3,8 +3,12 @@
 //!
 //! The runner is this test's own executable, started anew with the test [`the_runner`] alone; its parent kills it when
 //! `status.json` has been replaced so many times, which is each time an intent is written down.
-// clippy.toml allows these in test functions only, not in their helpers; whoever starts the child waits for it.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::zombie_processes)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::zombie_processes,
+    reason = "clippy.toml allows the first two in test functions only; whoever starts the child waits for it"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
