@@ -39,7 +39,7 @@ pub fn detach(errands: &[Errand]) -> anyhow::Result<i32> {
             // It has said why.
             Ok(false) => code = REFUSED,
             Err(error) => {
-                out::note(&format!("outrigger run: {}: {error:#}", errand.what.label()));
+                out::note(&format!("outrigger run: {}", errand.what.failure(&error)));
                 code = REFUSED;
             }
         }
@@ -102,7 +102,7 @@ pub async fn carry_out(errand: Errand, tools: Tools, stop: &Stop) -> anyhow::Res
     let stop = stop.token().clone();
     match &what {
         What::Pod(it) => {
-            let begun = pod::begin(it, None, &beside, &how, &tools).with_context(|| what.label())?;
+            let begun = pod::begin(it, None, &beside, &how, &tools)?;
             let (status, directory) = (begun.handle.status.clone(), begun.handle.directory.path().to_owned());
             let ready = async move {
                 under_way(status).await;
@@ -113,7 +113,7 @@ pub async fn carry_out(errand: Errand, tools: Tools, stop: &Stop) -> anyhow::Res
             outcome?;
         }
         What::Job(it) => {
-            let begun = job::begin(it, &beside, &how, &tools).with_context(|| what.label())?;
+            let begun = job::begin(it, &beside, &how, &tools)?;
             let directory = begun.directory().path().to_owned();
             let (tell, mut pods) = mpsc::channel(1);
             let ready = async move {

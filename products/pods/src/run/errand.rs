@@ -100,6 +100,12 @@ impl What {
         }
     }
 
+    /// An error about it on one line, its name once.
+    pub fn failure(&self, error: &anyhow::Error) -> String {
+        let (label, text) = (self.label(), format!("{error:#}"));
+        if text.starts_with(&label) { text } else { format!("{label}: {text}") }
+    }
+
     fn metadata(&self) -> &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
         match self {
             Self::Pod(pod) => &pod.metadata,

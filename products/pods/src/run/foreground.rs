@@ -59,7 +59,11 @@ struct Finished {
 /// Runs the errands to their end; answers the exit code.
 pub async fn run(errands: Vec<Errand>, tools: Tools, wish: Wish, stop: &Stop) -> anyhow::Result<i32> {
     let (events, told) = mpsc::channel(EVENTS);
-    let view = show(style(wish, errands.len() > 1 || errands.iter().any(|it| matches!(it.what, What::Job(_)))), events.downgrade(), told);
+    let view = show(
+        style(wish, errands.len() > 1 || errands.iter().any(|it| matches!(it.what, What::Job(_)))),
+        events.downgrade(),
+        told,
+    );
     let (shown, ran) = tokio::join!(view, work(&errands, tools, events, stop));
     let Ran { ends, finals, circumstances } = ran?;
     shown?;
@@ -89,7 +93,7 @@ async fn work(errands: &[Errand], tools: Tools, events: mpsc::Sender<Event>, sto
             }
             Ok(None) => (),
             Err(error) => {
-                say(&events, Event::Fault(format!("{}: {error:#}", errand.what.label()))).await;
+                say(&events, Event::Fault(errand.what.failure(&error))).await;
                 ran.ends.push(End::Refused);
             }
         }
@@ -119,7 +123,7 @@ async fn work(errands: &[Errand], tools: Tools, events: mpsc::Sender<Event>, sto
                 ran.ends.push(end);
             }
             Some(News::Ended(errand, Err(error))) => {
-                say(&events, Event::Fault(format!("{}: {error:#}", errands[errand].what.label()))).await;
+                say(&events, Event::Fault(errands[errand].what.failure(&error))).await;
                 ran.ends.push(End::Refused);
             }
         }
@@ -276,7 +280,11 @@ fn one_line(object: &Value) -> String {
         });
         let count = |key: &str| status[key].as_i64().unwrap_or(0);
         let why = if why.is_empty() { String::new() } else { format!(": {why}") };
-        return format!("outrigger: job {name} {state}; {} succeeded, {} failed{why}", count("succeeded"), count("failed"));
+        return format!(
+            "outrigger: job {name} {state}; {} succeeded, {} failed{why}",
+            count("succeeded"),
+            count("failed")
+        );
     }
     let phase = status["phase"].as_str().unwrap_or("Unknown");
     let reason = status["reason"].as_str().map(|reason| format!(" ({reason})")).unwrap_or_default();

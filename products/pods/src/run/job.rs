@@ -173,7 +173,12 @@ impl BegunJob {
         Ok(any)
     }
 
-    fn start(&mut self, index: Option<u32>, tell: &mpsc::Sender<Change>, stop: &CancellationToken) -> anyhow::Result<Handle> {
+    fn start(
+        &mut self,
+        index: Option<u32>,
+        tell: &mpsc::Sender<Change>,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Handle> {
         let pod = self.plan.pod(index, &pod::random_letters()?);
         // The limit is the Job's, not each pod's.
         let how = How { timeout: None, ..self.how.clone() };
@@ -225,7 +230,12 @@ impl BegunJob {
     }
 }
 
-fn write(owned: &OwnedRun, status: &JobStatus, runs: &[(String, u32)], end: Option<directory::End>) -> anyhow::Result<()> {
+fn write(
+    owned: &OwnedRun,
+    status: &JobStatus,
+    runs: &[(String, u32)],
+    end: Option<directory::End>,
+) -> anyhow::Result<()> {
     let runner = RunnerIdentity::this();
     let sync = end.is_some();
     let file = JobStatusFile { status: status.clone(), runner, pods: runs.to_vec(), end };

@@ -1,7 +1,7 @@
 //! The pods share the machine's network, so a port that another pod declared is taken: refused by name, before anything
 //! starts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::PodSpec;
 
@@ -28,11 +28,11 @@ impl Ports {
     }
 }
 
-fn declared(spec: &PodSpec) -> impl Iterator<Item = Port> {
+/// Each port once: containers of one pod may name the same.
+fn declared(spec: &PodSpec) -> BTreeSet<Port> {
     let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
-    containers
-        .flat_map(|container| container.ports.iter().flatten())
-        .map(|port| (port.container_port, port.protocol.clone().unwrap_or_else(|| "TCP".to_owned())))
+    let ports = containers.flat_map(|container| container.ports.iter().flatten());
+    ports.map(|port| (port.container_port, port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()))).collect()
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ pub fn word(status: &ContainerStatus) -> (String, Mood) {
     if let Some(ended) = &state.terminated {
         return match (ended.exit_code, ended.reason.as_deref()) {
             (0, _) => ("done".to_owned(), Mood::Good),
+            (143, _) => ("stopped".to_owned(), Mood::Idle),
             (code, Some("Error") | None) => (format!("failed ({code})"), Mood::Bad),
             (code, Some(reason)) => (format!("{reason} ({code})"), Mood::Bad),
         };

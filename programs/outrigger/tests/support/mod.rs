@@ -1,4 +1,5 @@
 //! Runs the real executable with a state directory of its own, and reads what it says.
+#![allow(dead_code, reason = "each test program uses a part of this")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -1,0 +1,221 @@
+//! The companions of `run`, and what `run` refuses: by the real executable, under the host launcher.
+
+mod support;
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use support::{Machine, Said};
+
+/// A pod with one container that runs this shell text.
+fn pod(name: &str, text: &str, more: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  restartPolicy: Never\n  \
+         terminationGracePeriodSeconds: 1\n  containers:\n  - name: app\n    image: none\n    command: [sh, -c, {text:?}]\n{more}"
+    )
+}
+
+impl Machine {
+    fn run_pod(&self, text: &str, args: &[&str]) -> Said {
+        let file = self.file("pod.yaml", text);
+        self.run(&[&["run"], args, &[file.as_str()]].concat())
+    }
+
+    /// Starts a pod in the background that goes on for long.
+    fn detached(&self, name: &str) -> String {
+        let said = self.run_pod(&pod(name, "echo begun; exec sleep 600", ""), &["--detach"]);
+        assert_eq!((said.code, said.out.trim()), (0, name), "{said:?}");
+        said.out
+    }
+
+    fn stopped(&self) {
+        let said = self.run(&["stop", "--all", "--grace", "0s"]);
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+}
+
+#[test]
+fn the_exit_code_is_the_containers_and_the_first_line_names_the_launcher() {
+    let said = Machine::new().run_pod(&pod("a", "echo out; echo err >&2; exit 7", ""), &[]);
+    assert_eq!(said.code, 7);
+    assert!(said.err.starts_with("outrigger: launcher host: "), "{}", said.err);
+    assert_eq!(said.out, "app | out\napp | err\n");
+}
+
+#[test]
+fn what_cannot_be_started_gives_the_codes_of_a_shell() {
+    for (command, code) in [("/nonexistent/program", 127), ("/etc/passwd", 126)] {
+        let text = pod("a", "", "").replace("[sh, -c, \"\"]", &format!("[{command}]"));
+        let said = Machine::new().run_pod(&text, &[]);
+        assert_eq!(said.code, code, "{said:?}");
+    }
+}
+
+#[test]
+fn a_pod_out_of_time_gives_124() {
+    let machine = Machine::new();
+    assert_eq!(machine.run_pod(&pod("a", "exec sleep 60", ""), &["--timeout", "200ms"]).code, 124);
+    assert_eq!(machine.run_pod(&pod("b", "exec sleep 60", "  activeDeadlineSeconds: 1\n"), &[]).code, 124);
+}
+
+#[test]
+fn an_interrupt_stops_in_order_and_gives_130() {
+    let machine = Machine::new();
+    let file = machine
+        .file("pod.yaml", &pod("a", "trap 'echo bye; exit 0' TERM; echo begun; while :; do sleep 0.1; done", ""));
+    let mut child = machine.command(&["run", &file]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+    assert_eq!(line, "app | begun\n");
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut out, &mut rest).unwrap();
+    let said = Said::of(child.wait_with_output().unwrap());
+    assert_eq!((said.code, rest.as_str()), (130, "app | bye\n"), "{said:?}");
+    assert!(said.err.contains("stopping: app may take up to 1s to end"), "{}", said.err);
+}
+
+#[test]
+fn a_detached_pod_is_listed_talked_to_described_and_removed() {
+    let machine = Machine::new();
+    machine.detached("web");
+    assert!(machine.run(&["ps"]).out.contains("web   1/1    Running"), "{}", machine.run(&["ps"]).out);
+    let said = machine.run(&["exec", "web", "--", "sh", "-c", "echo inside; exit 9"]);
+    assert_eq!((said.code, said.out.as_str()), (9, "inside\n"), "{said:?}");
+    assert_eq!(machine.run(&["logs", "web"]).out, "begun\n");
+    assert_eq!(machine.run(&["ps", "-o", "json", "web"]).json()["status"]["phase"], "Running");
+    let said = machine.run(&["rm", "web"]);
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains("still runs"), "{said:?}");
+    assert_eq!(machine.run(&["stop", "web"]).out, "pod web stopped\n");
+    let page = machine.run(&["describe", "web"]).out;
+    assert!(page.contains("stopped by a user") && page.contains("Killing"), "{page}");
+    assert_eq!(machine.run(&["logs", "-f", "web"]).out, "begun\n");
+    assert_eq!(machine.run(&["rm", "web"]).out, "pod web removed\n");
+    assert!(machine.run(&["ps"]).out.starts_with("No pods here"));
+}
+
+#[test]
+fn a_pod_whose_runner_was_killed_is_told_as_it_is_and_leaves_no_process() {
+    let machine = Machine::new();
+    machine.detached("gone");
+    let file = machine.state().join("pods/default/gone/1/status.json");
+    let status: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let pid = status["runner"]["pid"].as_u64().unwrap().to_string();
+    assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+    let until = Instant::now() + Duration::from_secs(10);
+    while !machine.run(&["describe", "gone"]).out.contains("its runner died") {
+        assert!(Instant::now() < until, "{}", machine.run(&["describe", "gone"]).out);
+    }
+    assert!(!machine.run(&["ps"]).out.contains("Running"));
+}
+
+#[test]
+fn the_same_pod_twice_and_a_port_twice_are_refused_by_name() {
+    let machine = Machine::new();
+    machine.detached("web");
+    let said = machine.run_pod(&pod("web", "true", ""), &[]);
+    assert_eq!(said.code, 125);
+    assert!(said.err.contains("pod web runs already"), "{}", said.err);
+    let ports = "    ports: [{containerPort: 39999}]\n";
+    let text = pod("one", "true", ports) + "---\n" + &pod("two", "true", ports);
+    let said = machine.run_pod(&text, &[]);
+    assert_eq!(said.code, 125);
+    assert!(said.err.contains("pod two declares port 39999/TCP, which pod one has already"), "{}", said.err);
+    machine.stopped();
+}
+
+#[test]
+fn every_fault_of_every_manifest_is_told_at_once_with_its_place() {
+    let machine = Machine::new();
+    let one = machine.file("one.yaml", &pod("a", "true", "    imagee: x\n    ports: [{containerPort: 99999}]\n"));
+    let two = machine.file("two.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n");
+    let said = machine.run(&["run", &one, &two]);
+    assert_eq!((said.code, said.out.as_str()), (2, ""));
+    for place in [
+        ":11:5: warning: spec.containers[0].imagee: ",
+        ":12:29: spec.containers[0].ports[0].containerPort: ",
+        "two.yaml:2:7: kind: Deployment d does not run here",
+    ] {
+        assert!(said.err.contains(place), "{place} is missing in\n{}", said.err);
+    }
+}
+
+#[test]
+fn a_resource_that_nothing_serves_is_refused_unless_it_is_ignored() {
+    let machine = Machine::new();
+    let text = pod("a", "true", "    resources: {limits: {vendor.example/gpu: 1}}\n");
+    let said = machine.run_pod(&text, &[]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("nothing on this machine serves vendor.example/gpu"), "{}", said.err);
+    assert_eq!(machine.run_pod(&text, &["--ignore-resource", "vendor.example/gpu"]).code, 0);
+}
+
+#[test]
+fn a_variable_of_the_command_line_arrives_whole_and_stands_in_no_file() {
+    let machine = Machine::new();
+    let value = "it's $HOME \"x\"\nand more";
+    let text = pod("a", "printf %s \"$TOLD\"", "    env: [{name: TOLD, value: manifest}]\n");
+    let said = machine.run_pod(&text, &["--keep", "--env", &format!("TOLD={value}")]);
+    assert_eq!((said.code, said.out.as_str()), (0, "app | it's $HOME \"x\"\napp | and more\n"), "{said:?}");
+    let found =
+        Command::new("grep").args(["-rl", "--exclude-dir=logs", "and more"]).arg(machine.state()).output().unwrap();
+    assert_eq!(String::from_utf8(found.stdout).unwrap(), "");
+}
+
+#[test]
+fn the_status_is_all_of_standard_output_where_it_is_asked_for_as_json() {
+    let said = Machine::new().run_pod(&pod("a", "echo hello", ""), &["-o", "json"]);
+    assert_eq!(said.json()["status"]["phase"], "Succeeded");
+    assert!(said.err.contains("app | hello\n"), "{}", said.err);
+}
+
+#[test]
+fn a_dry_run_shows_the_pod_and_runs_nothing() {
+    let machine = Machine::new();
+    let said = machine.run_pod(&pod("a", "echo hello", ""), &["--dry-run"]);
+    assert_eq!(said.code, 0);
+    assert!(said.out.contains("1. main app"), "{}", said.out);
+    assert!(machine.run(&["ps"]).out.starts_with("No pods here"));
+}
+
+#[test]
+fn a_finished_pod_is_replaced_and_its_earlier_runs_can_be_read() {
+    let machine = Machine::new();
+    for text in ["echo first", "echo second"] {
+        assert_eq!(machine.run_pod(&pod("a", text, ""), &[]).code, 0);
+    }
+    assert_eq!(machine.run(&["logs", "a"]).out, "second\n");
+    assert_eq!(machine.run(&["logs", "--run", "1", "a"]).out, "first\n");
+    assert_eq!(machine.run(&["logs", "--run", "2", "a"]).code, 1);
+}
+
+#[test]
+fn what_is_not_there_is_told_with_the_nearest_name() {
+    let machine = Machine::new();
+    assert_eq!(machine.run_pod(&pod("server", "true", ""), &[]).code, 0);
+    let said = machine.run(&["logs", "serer"]);
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains("did you mean server?"), "{}", said.err);
+}
+
+#[test]
+fn help_manual_completions_and_schema_come_from_one_description() {
+    let machine = Machine::new();
+    for args in [
+        &["--help"][..],
+        &["run", "--help"],
+        &["logs", "--help"],
+        &["man"],
+        &["completions", "bash"],
+        &["schema", "run"],
+        &["version"],
+    ] {
+        let said = machine.run(args);
+        assert_eq!(said.code, 0, "{said:?}");
+        assert!(said.out.len() > 20, "{args:?}");
+    }
+    assert_eq!(machine.run(&["schema", "nothing"]).code, 2);
+    assert_eq!(machine.run(&["run", "check"]).code, 0);
+}
