@@ -188,7 +188,7 @@ pub fn find(state: &StateDirectory, word: &str, namespace: Option<&str>) -> Resu
             [] => (),
             [one] => return Ok(state.latest(kind, one)?),
             several => {
-                let names: Vec<String> = several.iter().map(|name| full(name)).collect();
+                let names: Vec<String> = several.iter().map(full).collect();
                 return Err(FindError::Several { name: name.to_owned(), names });
             }
         }

@@ -55,7 +55,9 @@ pub fn run(args: &RunArgs, parts: Parts) -> anyhow::Result<i32> {
     let launcher = launcher_of(&how)?;
     let mut notes = Vec::new();
     let errands = prepare::errands(work, &given, &how, &mut notes)?;
-    notes.iter().for_each(|note| out::note(&format!("outrigger: {note}")));
+    for note in notes {
+        out::note(&format!("outrigger: {note}"));
+    }
     tell(&prepare::examine(&errands, &launcher, &parts.providers, args.how.strict)?);
     let mut errands: Vec<Errand> = errands.into_iter().map(|(_, errand)| errand).collect();
     if args.how.dry_run {
@@ -68,14 +70,14 @@ pub fn run(args: &RunArgs, parts: Parts) -> anyhow::Result<i32> {
     }
     let tools = tools(launcher, parts)?;
     let wish = Wish { form: args.how.output, quiet: args.how.quiet };
-    runtime::block_on(async |stop| foreground::run(std::mem::take(&mut errands), tools, wish, stop).await)
+    runtime::block_on(async |stop| Box::pin(foreground::run(std::mem::take(&mut errands), tools, wish, stop)).await)
 }
 
 /// The process of one detached pod or Job.
 pub fn detached(parts: Parts) -> anyhow::Result<i32> {
     let errand = detach::errand()?;
     let tools = tools(launcher_of(&errand.how)?, parts)?;
-    runtime::block_on(async |stop| detach::carry_out(errand, tools, stop).await)
+    runtime::block_on(async |stop| Box::pin(detach::carry_out(errand, tools, stop)).await)
 }
 
 fn choose(settings: &Settings, work: &Work) -> anyhow::Result<(Chosen, String)> {

@@ -34,10 +34,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         let part = count.checked_mul(milliseconds).map(Duration::from_millis).ok_or_else(wrong)?;
         total = total.checked_add(part).ok_or_else(wrong)?;
     }
-    match text.is_empty() {
-        true => Err(wrong()),
-        false => Ok(total),
-    }
+    if text.is_empty() { Err(wrong()) } else { Ok(total) }
 }
 
 /// A span of time as kubectl shows ages: the two largest units that say something (`12s`, `3m20s`, `5h`, `2d4h`).

@@ -109,17 +109,17 @@ mod tests {
 
     use super::*;
 
-    fn ended(code: i32, reason: &str) -> Option<ContainerState> {
+    fn ended(code: i32, reason: &str) -> ContainerState {
         let terminated = ContainerStateTerminated {
             exit_code: code,
             reason: Some(reason.into()),
             ..ContainerStateTerminated::default()
         };
-        Some(ContainerState { terminated: Some(terminated), ..ContainerState::default() })
+        ContainerState { terminated: Some(terminated), ..ContainerState::default() }
     }
 
-    fn container(name: &str, state: Option<ContainerState>, last_state: Option<ContainerState>) -> ContainerStatus {
-        ContainerStatus { name: name.into(), state, last_state, ..ContainerStatus::default() }
+    fn container(name: &str, state: ContainerState, last_state: Option<ContainerState>) -> ContainerStatus {
+        ContainerStatus { name: name.into(), state: Some(state), last_state, ..ContainerStatus::default() }
     }
 
     fn with(code: i32) -> ContainerStatus {
@@ -150,11 +150,11 @@ mod tests {
 
     #[test]
     fn every_end_has_its_code() {
-        let waiting = || container("main", Some(ContainerState::default()), None);
-        let restarting = || container("main", Some(ContainerState::default()), ended(7, "Error"));
+        let waiting = || container("main", ContainerState::default(), None);
+        let restarting = || container("main", ContainerState::default(), Some(ended(7, "Error")));
         let running = || {
             let running = Some(ContainerStateRunning::default());
-            container("main", Some(ContainerState { running, ..ContainerState::default() }), None)
+            container("main", ContainerState { running, ..ContainerState::default() }, None)
         };
         let init = |name: &str, code| container(name, ended(code, "Error"), None);
         let job = |complete, reason: &str, pods| End::Job { complete, reason: Some(reason.into()), pods };

@@ -62,18 +62,17 @@ pub fn completions(args: &CompletionsArgs) -> ExitCode {
 /// Prints the manual page of the executable, or writes those of all commands.
 pub fn man(args: &ManArgs) -> ExitCode {
     let command = Outrigger::command();
-    match &args.directory {
-        Some(directory) => match clap_mangen::generate_to(command, directory) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => refuse(&format!(
-                "the manual pages could not be written to {}: {error}; does the directory exist?",
-                directory.display()
-            )),
-        },
-        None => {
-            let mut page = Vec::new();
-            told(clap_mangen::Man::new(command).render(&mut page).and_then(|()| io::stdout().write_all(&page)))
-        }
+    let Some(directory) = &args.directory else {
+        let mut page = Vec::new();
+        let rendered = clap_mangen::Man::new(command).render(&mut page);
+        return told(rendered.and_then(|()| io::stdout().write_all(&page)));
+    };
+    match clap_mangen::generate_to(command, directory) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => refuse(&format!(
+            "the manual pages could not be written to {}: {error}; does the directory exist?",
+            directory.display()
+        )),
     }
 }
 

@@ -229,12 +229,11 @@ impl Page {
                 note.message.replace('\n', " "),
             ]
         });
-        match notes.is_empty() {
-            true => self.line("Events", "none"),
-            false => {
-                let rows: Vec<_> = rows.collect();
-                self.table("Events", &["TYPE", "REASON", "AGE", "CONTAINER", "MESSAGE"], &rows);
-            }
+        if notes.is_empty() {
+            self.line("Events", "none");
+        } else {
+            let rows: Vec<_> = rows.collect();
+            self.table("Events", &["TYPE", "REASON", "AGE", "CONTAINER", "MESSAGE"], &rows);
         }
     }
 }

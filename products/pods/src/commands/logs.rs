@@ -98,10 +98,8 @@ fn containers(pod: &PodRecord, args: &LogsArgs) -> anyhow::Result<Vec<String>> {
 fn attempt(pod: &PodRecord, container: &str, args: &LogsArgs) -> anyhow::Result<Option<u32>> {
     let newest = latest_attempt(&pod.directory.logs(container)?)?;
     match (newest, args.previous) {
-        (Some(0), true) => Ok(None),
-        (Some(newest), true) => Ok(Some(newest - 1)),
+        (newest, true) => Ok(newest.and_then(|newest| newest.checked_sub(1))),
         (newest, false) => Ok(newest.or(args.follow.then_some(0))),
-        (None, true) => Ok(None),
     }
 }
 
@@ -122,9 +120,10 @@ fn reader(pod: &PodRecord, container: &str, attempt: u32, args: &LogsArgs) -> an
     let since = args.since.map(|ago| Timestamp::now().checked_sub(ago)).transpose()?;
     let options = ReadOptions { tail: args.tail, since, stream: None };
     let path = pod.directory.log(&run)?;
-    Ok(match args.follow && !pod.has_ended() {
-        true => LogReader::following(&path, options, Box::pin(over(pod.directory.clone(), Arc::new(run)))),
-        false => LogReader::new(&path, options),
+    Ok(if args.follow && !pod.has_ended() {
+        LogReader::following(&path, options, Box::pin(over(pod.directory.clone(), Arc::new(run))))
+    } else {
+        LogReader::new(&path, options)
     })
 }
 
@@ -134,7 +133,12 @@ async fn over(directory: RunDirectory, run: Arc<Instance>) {
     loop {
         pause.tick().await;
         let lives = directory.life().is_ok_and(|life| life.may_live());
-        let Ok(Some(file)) = directory.status() else { if lives { continue } else { return } };
+        let Ok(Some(file)) = directory.status() else {
+            if lives {
+                continue;
+            }
+            return;
+        };
         let statuses = file.status.init_container_statuses.iter().flatten();
         let mut statuses = statuses.chain(file.status.container_statuses.iter().flatten());
         let ended = statuses.any(|it| {

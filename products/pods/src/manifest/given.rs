@@ -79,7 +79,7 @@ pub fn paths(flag: &str, args: &[String]) -> Result<BTreeMap<String, PathBuf>, V
         match parts.map(|(name, path)| (name, std::fs::canonicalize(path))) {
             None => wrong.push(format!("{flag} {arg}: write NAME=PATH")),
             Some((name, Err(error))) => {
-                wrong.push(format!("{flag} {arg}: the path for {name} cannot be used: {error}"))
+                wrong.push(format!("{flag} {arg}: the path for {name} cannot be used: {error}"));
             }
             Some((name, Ok(path))) => {
                 read.insert(name.to_owned(), path);

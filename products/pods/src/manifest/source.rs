@@ -50,7 +50,7 @@ pub fn read_all<'a>(files: impl IntoIterator<Item = &'a str>) -> (Vec<(Place, Ob
         match read_one(file) {
             Ok(documents) => {
                 for document in documents {
-                    take(Rc::new(document), &mut objects, &mut faults);
+                    take(&Rc::new(document), &mut objects, &mut faults);
                 }
             }
             Err(more) => faults.extend(more),
@@ -75,12 +75,12 @@ fn read_limited(from: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn take(document: Rc<Document>, objects: &mut Vec<(Place, Object)>, faults: &mut Faults) {
+fn take(document: &Rc<Document>, objects: &mut Vec<(Place, Object)>, faults: &mut Faults) {
     faults.extend(document.warnings().clone());
     let checked = check::check(document.value());
-    faults.extend(checked.faults.into_iter().map(|fault| join(&document, fault)));
+    faults.extend(checked.faults.into_iter().map(|fault| join(document, fault)));
     for located in checked.objects {
-        let place = Place { document: Rc::clone(&document), base: path(&located.path) };
+        let place = Place { document: Rc::clone(document), base: path(&located.path) };
         objects.push((place, located.object));
     }
 }

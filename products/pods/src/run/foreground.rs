@@ -166,7 +166,7 @@ fn start(
             let begun = job::begin(job, beside, how, tools)?;
             let job = job.clone();
             tasks.start(what.label(), async move {
-                let finished = of_begun_job(begun, &job, &tell, stop).await;
+                let finished = Box::pin(of_begun_job(begun, &job, &tell, stop)).await;
                 let _ = tell.send(News::Ended(place, finished)).await;
                 Ok::<(), anyhow::Error>(())
             })?;
@@ -244,13 +244,14 @@ fn waits_for(handles: &[Handle]) -> String {
             });
         }
     }
-    match names.is_empty() {
-        true => "stopping".to_owned(),
-        false => format!(
+    if names.is_empty() {
+        "stopping".to_owned()
+    } else {
+        format!(
             "stopping: {} may take up to {} to end; Ctrl-C again kills at once",
             text::listing(&names),
             text::span(grace)
-        ),
+        )
     }
 }
 

@@ -67,7 +67,7 @@ pub struct BegunJob {
 /// What happens to a pod of the Job.
 enum Change {
     Status(String, Arc<Snapshot>),
-    Ended(String, anyhow::Result<Outcome>),
+    Ended(String, Box<anyhow::Result<Outcome>>),
 }
 
 /// Gives a Job its directory. Refused while another run of its name lasts.
@@ -192,7 +192,7 @@ impl BegunJob {
         let (tell, stop) = (tell.clone(), stop.clone());
         self.tasks.start(format!("pod {name}"), async move {
             let outcome = begun.finish(stop).await;
-            let _ = tell.send(Change::Ended(name, outcome)).await;
+            let _ = tell.send(Change::Ended(name, Box::new(outcome))).await;
             Ok::<(), anyhow::Error>(())
         })?;
         Ok(handle)
@@ -218,7 +218,7 @@ impl BegunJob {
                 }
             }
             Change::Ended(name, outcome) => {
-                let outcome = outcome?;
+                let outcome = (*outcome)?;
                 if let Some(pod) = self.pods.iter_mut().find(|pod| pod.name == name) {
                     pod.observe(&outcome.status, now);
                 }

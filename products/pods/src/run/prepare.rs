@@ -152,7 +152,7 @@ fn pod_of(what: &What) -> (Pod, &'static str) {
         What::Job(job) => {
             let template = job.spec.clone().unwrap_or_default().template;
             let mut metadata = template.metadata.unwrap_or_default();
-            metadata.name = job.metadata.name.clone();
+            metadata.name.clone_from(&job.metadata.name);
             (Pod { metadata, spec: template.spec, status: None }, "spec.template.")
         }
     }
@@ -182,11 +182,10 @@ fn taken_ports(errands: &[(Place, Errand)]) -> anyhow::Result<()> {
             refused.push(format!("{label} declares port {number}/{protocol}, which {other} has already"));
         }
     }
-    match refused.is_empty() {
-        true => Ok(()),
-        false => {
-            bail!("{}; the pods share this machine's ports: stop one of the two, or change a port", refused.join("; "))
-        }
+    if refused.is_empty() {
+        Ok(())
+    } else {
+        bail!("{}; the pods share this machine's ports: stop one of the two, or change a port", refused.join("; "))
     }
 }
 

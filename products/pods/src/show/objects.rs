@@ -12,7 +12,7 @@ pub fn one_or_list(mut objects: Vec<Value>) -> Value {
 
 /// Objects as a `List`, also one alone.
 pub fn list(objects: Vec<Value>) -> Value {
-    json!({"apiVersion": "v1", "kind": "List", "items": objects})
+    json!({"apiVersion": "v1", "kind": "List", "items": Value::Array(objects)})
 }
 
 /// The text of a value; `None` for the form of people, which is its caller's.

@@ -123,16 +123,17 @@ mod tests {
 
     use super::*;
 
-    fn check(status: Value, expect: (usize, &str, i32)) {
+    fn check(status: &Value, expect: (usize, &str, i32)) {
         let pod = json!({"spec": {
             "initContainers": [{"name": "setup"}, {"name": "proxy", "restartPolicy": "Always"}],
             "containers": [{"name": "app"}, {"name": "web"}]}});
         let pod: Pod = serde_json::from_value(pod).unwrap();
-        let sum = summary(&pod, &serde_json::from_value(status).unwrap());
+        let sum = summary(&pod, &serde_json::from_value(status.clone()).unwrap());
         assert_eq!(sum.total, 3);
         assert_eq!((sum.ready, sum.status.as_str(), sum.restarts), expect);
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "the callers write the value in place")]
     fn container(name: &str, ready: bool, restarts: i32, state: Value) -> Value {
         json!({"name": name, "ready": ready, "started": ready, "restartCount": restarts, "image": "", "imageID": "", "state": state})
     }
@@ -142,24 +143,24 @@ mod tests {
         let done = || container("setup", true, 0, json!({"terminated": {"exitCode": 0, "reason": "Completed"}}));
         let proxy = || container("proxy", true, 1, json!({"running": {}}));
         let waits = |reason: &str| json!({"waiting": {"reason": reason}});
-        check(json!({"phase": "Pending"}), (0, "Pending", 0));
+        check(&json!({"phase": "Pending"}), (0, "Pending", 0));
         check(
-            json!({"phase": "Pending", "initContainerStatuses": [container("setup", false, 0, json!({"running": {}}))]}),
+            &json!({"phase": "Pending", "initContainerStatuses": [container("setup", false, 0, json!({"running": {}}))]}),
             (0, "Init:0/2", 0),
         );
         check(
-            json!({"phase": "Pending", "initContainerStatuses": [container("setup", false, 2, waits("CrashLoopBackOff"))]}),
+            &json!({"phase": "Pending", "initContainerStatuses": [container("setup", false, 2, waits("CrashLoopBackOff"))]}),
             (0, "Init:CrashLoopBackOff", 2),
         );
         check(
-            json!({"phase": "Failed", "initContainerStatuses": [container("setup", false, 0, json!({"terminated": {"exitCode": 3, "reason": "Error"}}))]}),
+            &json!({"phase": "Failed", "initContainerStatuses": [container("setup", false, 0, json!({"terminated": {"exitCode": 3, "reason": "Error"}}))]}),
             (0, "Init:Error", 0),
         );
         check(
-            json!({"phase": "Running", "initContainerStatuses": [done(), proxy()],
+            &json!({"phase": "Running", "initContainerStatuses": [done(), proxy()],
                 "containerStatuses": [container("app", true, 0, json!({"running": {}})), container("web", false, 4, waits("CrashLoopBackOff"))]}),
             (2, "CrashLoopBackOff", 5),
         );
-        check(json!({"phase": "Failed", "reason": "Evicted", "message": "x"}), (0, "Evicted", 0));
+        check(&json!({"phase": "Failed", "reason": "Evicted", "message": "x"}), (0, "Evicted", 0));
     }
 }

@@ -103,11 +103,10 @@ fn write_block(out: &mut String, text: &str, indent: usize) {
     let (body, mark) = text.strip_suffix('\n').map_or((text, "|-"), |body| (body, "|"));
     let _ = writeln!(out, "{mark}");
     for line in body.split('\n') {
-        match line.is_empty() {
-            true => out.push('\n'),
-            false => {
-                let _ = writeln!(out, "{:indent$}{line}", "");
-            }
+        if line.is_empty() {
+            out.push('\n');
+        } else {
+            let _ = writeln!(out, "{:indent$}{line}", "");
         }
     }
 }

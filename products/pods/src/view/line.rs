@@ -22,9 +22,10 @@ impl Prefixes {
     pub fn of(&self, source: usize) -> String {
         let name = self.names.get(source).map_or("", String::as_str);
         let pad = self.width - crate::show::table::width(name).min(self.width);
-        match self.colors {
-            true => format!("\x1b[{}m{name}{:pad$} |\x1b[0m ", COLORS[source % COLORS.len()], ""),
-            false => format!("{name}{:pad$} | ", ""),
+        if self.colors {
+            format!("\x1b[{}m{name}{:pad$} |\x1b[0m ", COLORS[source % COLORS.len()], "")
+        } else {
+            format!("{name}{:pad$} | ", "")
         }
     }
 }
@@ -54,10 +55,7 @@ pub fn for_terminal(bytes: &[u8], colors: bool) -> String {
                 column += to;
             }
             c if c.is_control()
-                || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
-            {
-                ()
-            }
+                || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {}
             c => {
                 out.push(c);
                 column += crate::show::table::char_width(c);

@@ -96,13 +96,10 @@ impl Screen {
         }
         let hidden = self.live.len() - live_rows;
         for (row, line) in self.live.iter().take(live_rows).enumerate() {
-            match hidden > 0 && row + 1 == live_rows {
-                true => {
-                    let _ = write!(out, "{}\r\n", crop(&format!("… and {} more", hidden + 1), self.size.columns));
-                }
-                false => {
-                    let _ = write!(out, "{}\r\n", crop(line, self.size.columns));
-                }
+            if hidden > 0 && row + 1 == live_rows {
+                let _ = write!(out, "{}\r\n", crop(&format!("… and {} more", hidden + 1), self.size.columns));
+            } else {
+                let _ = write!(out, "{}\r\n", crop(line, self.size.columns));
             }
         }
         for line in &self.tail {

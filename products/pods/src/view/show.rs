@@ -160,9 +160,10 @@ impl View {
         let pod = self.pods.len();
         watch::start(&mut self.tasks, &handle, pod, self.sources.len(), self.screen.is_some(), events)?;
         for container in &handle.plan.containers {
-            self.sources.push(match self.style.several {
-                true => format!("{}/{}", handle.plan.name, container.name),
-                false => container.name.0.clone(),
+            self.sources.push(if self.style.several {
+                format!("{}/{}", handle.plan.name, container.name)
+            } else {
+                container.name.0.clone()
             });
         }
         self.prefixes = Prefixes::new(self.sources.clone(), self.style.colors);
@@ -179,7 +180,7 @@ impl View {
             Event::Say(text) => self.say(&text, Mood::Idle),
             Event::Fault(text) => self.say(&text, Mood::Bad),
             Event::Note(pod, note) => self.note(pod, &note),
-            Event::Status(pod, snapshot) => self.status(pod, snapshot),
+            Event::Status(pod, snapshot) => self.status(pod, &snapshot),
             Event::Usage(pod, at, used) => self.usage(pod, at, used),
         }
     }
@@ -245,8 +246,8 @@ impl View {
         }
     }
 
-    fn status(&mut self, pod: usize, snapshot: Arc<Snapshot>) {
-        let before = std::mem::replace(&mut self.pods[pod].snapshot, Arc::clone(&snapshot));
+    fn status(&mut self, pod: usize, snapshot: &Arc<Snapshot>) {
+        let before = std::mem::replace(&mut self.pods[pod].snapshot, Arc::clone(snapshot));
         for (container, text, mood) in state::changes(&before.status, &snapshot.status) {
             // On a terminal the live line tells what goes well.
             if self.screen.is_none() || mood == Mood::Bad {
@@ -276,7 +277,7 @@ impl View {
                 let before = pod.used.get(name).filter(|(_, before)| before.cpu <= usage.cpu);
                 let rate = before.map_or(0, |(then, before)| {
                     let passed = at.duration_since(*then).as_millis().max(1);
-                    u64::try_from((usage.cpu - before.cpu).as_micros() / passed).unwrap_or(u64::MAX)
+                    u64::try_from(usage.cpu.saturating_sub(before.cpu).as_micros() / passed).unwrap_or(u64::MAX)
                 });
                 (name.clone(), (rate, usage.memory))
             })

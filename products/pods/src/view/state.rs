@@ -121,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    fn pod(restarts: i32, state: Value, last: Value) -> PodStatus {
+    fn pod(restarts: i32, state: &Value, last: &Value) -> PodStatus {
         let container = json!({"name": "app", "ready": false, "restartCount": restarts, "image": "", "imageID": "",
             "state": state, "lastState": last});
         serde_json::from_value(json!({"containerStatuses": [container]})).unwrap()
@@ -134,12 +134,12 @@ mod tests {
     #[test]
     fn every_change_is_told_once_also_one_that_nobody_saw() {
         let nothing = PodStatus::default();
-        let created = pod(0, json!({"waiting": {"reason": "ContainerCreating"}}), json!({}));
-        let running = pod(0, json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}}), json!({}));
+        let created = pod(0, &json!({"waiting": {"reason": "ContainerCreating"}}), &json!({}));
+        let running = pod(0, &json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}}), &json!({}));
         let failed = json!({"terminated": {"exitCode": 3, "reason": "Error", "message": "no luck\n"}});
-        let backing_off = pod(1, json!({"waiting": {"reason": "CrashLoopBackOff"}}), failed.clone());
-        let again = pod(1, json!({"running": {"startedAt": "2026-01-01T00:00:10Z"}}), failed.clone());
-        let killed = pod(1, json!({"terminated": {"exitCode": 137, "signal": 9, "reason": "OOMKilled"}}), failed);
+        let backing_off = pod(1, &json!({"waiting": {"reason": "CrashLoopBackOff"}}), &failed);
+        let again = pod(1, &json!({"running": {"startedAt": "2026-01-01T00:00:10Z"}}), &failed);
+        let killed = pod(1, &json!({"terminated": {"exitCode": 137, "signal": 9, "reason": "OOMKilled"}}), &failed);
         assert!(told(&nothing, &created).is_empty());
         assert_eq!(told(&created, &running), ["started"]);
         assert!(told(&running, &running).is_empty());
@@ -158,7 +158,7 @@ mod tests {
             (json!({"terminated": {"exitCode": 3, "reason": "Error"}}), "failed (3)"),
             (json!({"terminated": {"exitCode": 128, "reason": "StartError"}}), "StartError (128)"),
         ] {
-            assert_eq!(word(&pod(0, state, json!({})).container_statuses.unwrap()[0]).0, expected);
+            assert_eq!(word(&pod(0, &state, &json!({})).container_statuses.unwrap()[0]).0, expected);
         }
     }
 }
