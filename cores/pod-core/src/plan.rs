@@ -5,11 +5,13 @@
 //! never holds the value of a Secret.
 
 mod build;
+mod command;
 mod probe;
 mod resources;
 mod security;
 
 pub use build::PlanError;
+pub use command::ImageCommand;
 
 use std::collections::BTreeMap;
 use std::fmt;
