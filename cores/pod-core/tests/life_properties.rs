@@ -8,6 +8,7 @@
 //! when a later deletion leaves it less time, every property here failed within 500 lives ("something runs after the
 //! grace"); the smallest life found was a container that had been told with 13 s, then a deletion with the shorter grace of
 //! the pod. With init containers passing whatever their exit code, all failed within 12 lives.
+#![allow(clippy::disallowed_methods, reason = "a test reads whether it is to soak")]
 
 mod common;
 
@@ -27,12 +28,13 @@ fn live(pod: &[u64], moves: &[u64]) -> Result<(), TestCaseError> {
         .map_err(|broken| TestCaseError::fail(format!("{broken}; what happened:\n{}", world.trace())))
 }
 
+/// Four times 25,000 orders, so that two cores share them; when soaking, as many each as `PROPTEST_CASES` says.
 fn config() -> Config {
     let given = Config::default();
-    Config { cases: given.cases.max(25_000), failure_persistence: None, max_shrink_iters: 20_000, ..given }
+    let cases = if std::env::var_os("OUTRIGGER_SOAK").is_some() { given.cases.max(100_000) } else { 25_000 };
+    Config { cases, failure_persistence: None, max_shrink_iters: 20_000, ..given }
 }
 
-// Four times 25,000 orders, so that two cores share them.
 proptest! {
     #![proptest_config(config())]
     #[test]

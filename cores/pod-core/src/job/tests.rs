@@ -241,7 +241,16 @@ fn an_observed_status_tells_how_a_pod_ended() {
     assert_eq!(pod.end, Some((PodEnd::Failed, Timestamp::from_second(600).unwrap())));
 }
 
+/// 20,000 orders; when soaking, as many as `PROPTEST_CASES` says.
+#[expect(clippy::disallowed_methods, reason = "a test reads whether it is to soak")]
+fn config() -> ProptestConfig {
+    let given = ProptestConfig::default();
+    let cases = if std::env::var_os("OUTRIGGER_SOAK").is_some() { given.cases.max(100_000) } else { 20_000 };
+    ProptestConfig { cases, ..given }
+}
+
 proptest! {
+    #![proptest_config(config())]
     /// Whatever the order in which pods end: never more run than allowed, never more succeed than asked, no index runs
     /// twice at once, a driver that comes back with the recorded status decides the same, and the Job ends.
     #[test]
