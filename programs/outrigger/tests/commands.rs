@@ -1,5 +1,7 @@
 //! The companions of `run`, and what `run` refuses: by the real executable, under the host launcher.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a failure of the test")]
+
 mod support;
 
 use std::process::{Command, Stdio};
@@ -218,4 +220,39 @@ fn help_manual_completions_and_schema_come_from_one_description() {
     }
     assert_eq!(machine.run(&["schema", "nothing"]).code, 2);
     assert_eq!(machine.run(&["run", "check"]).code, 0);
+}
+
+#[test]
+fn what_kubectl_prints_runs_as_it_is_and_the_injected_token_is_left_out() {
+    let manifest = r#"{"apiVersion": "v1", "kind": "List", "items": [{"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "web", "namespace": "prod", "uid": "0", "resourceVersion": "7", "managedFields": [{}],
+            "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"nodeName": "node-1", "serviceAccountName": "default", "restartPolicy": "Never", "schedulerName": "x",
+            "containers": [{"name": "app", "image": "none", "command": ["sh", "-c", "ls /var/run/secrets/kubernetes.io 2>&1"],
+                "volumeMounts": [{"name": "kube-api-access-x7z2p", "readOnly": true,
+                    "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]}],
+            "volumes": [{"name": "kube-api-access-x7z2p", "projected": {"defaultMode": 420, "sources": [
+                {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+                {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+                {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}}]}}]},
+        "status": {"phase": "Running"}}]}"#;
+    let machine = Machine::new();
+    let said = machine.run_pod(manifest, &["-o", "json"]);
+    assert_eq!(said.json()["metadata"]["namespace"], "prod", "{said:?}");
+    assert!(said.err.contains("the volume kube-api-access-x7z2p is left out"), "{}", said.err);
+    assert!(!said.err.contains("warning"), "{}", said.err);
+    assert!(machine.run(&["ps"]).out.contains("prod"));
+
+    let token = machine.file("token", "the-token");
+    let map = machine.file(
+        "map.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: kube-root-ca.crt}\ndata: {ca.crt: certificates}\n",
+    );
+    let reads = manifest
+        .replace("ls /var/run/secrets/kubernetes.io 2>&1", "cat /var/run/secrets/kubernetes.io/serviceaccount/*");
+    let said = machine.run_pod(&reads, &["--token-file", &token, "--configmap", &map]);
+    assert_eq!(said.code, 0, "{said:?}");
+    for part in ["certificates", "prod", "the-token"] {
+        assert!(said.out.contains(part), "{said:?}");
+    }
 }

@@ -4,6 +4,8 @@
 //! What differs from run to run (times, addresses, ids) is left out of the comparison. After a change of what is right, the
 //! files are written anew with `UPDATE_EXPECTED=1`, and read before they are committed.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a failure of the test")]
+
 mod support;
 
 use serde_json::{Value, json};
