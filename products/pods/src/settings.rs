@@ -103,16 +103,19 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// Those of this process. Variables that are no text are passed over.
+    /// Those of this process. Variables that are no text are passed over; without `HOME`, `/etc/passwd` tells it.
     pub fn here() -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
-        Self {
-            environment: std::env::vars_os().filter_map(text).collect(),
-            is_root: rustix::process::geteuid().is_root(),
-            machine: PathBuf::from("/etc/outrigger"),
+        let mut environment: BTreeMap<String, String> = std::env::vars_os().filter_map(text).collect();
+        let user = rustix::process::geteuid();
+        if environment.get("HOME").is_none_or(String::is_empty)
+            && let Some(home) = outrigger_host::users::local_home(Path::new("/"), user.as_raw())
+        {
+            environment.insert("HOME".to_owned(), home);
         }
+        Self { environment, is_root: user.is_root(), machine: PathBuf::from("/etc/outrigger") }
     }
 
     /// `$NAME`, else `$HOME/fallback`; what is relative does not count, as the XDG specification has it.

@@ -1,5 +1,6 @@
 //! One pod of this process: its directory and its runner.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -7,6 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use outrigger_pod_core::plan::PodPlan;
+use outrigger_pod_core::quantity::Quantity;
 use outrigger_pod_runner::claims::Provider;
 use outrigger_pod_runner::directory::{ObjectName, PodSpec, StateDirectory};
 use outrigger_pod_runner::drive::{Outcome, Runner, RunnerConfig, RunnerOptions};
@@ -53,6 +55,8 @@ pub fn begin(pod: &Pod, job: Option<&str>, beside: &Beside, how: &How, tools: &T
         time_limit: how.timeout,
         pod_ip: how.pod_ip,
         claim_directories: beside.claim_directories.clone(),
+        node_name: node_name(),
+        allocatable: allocatable(),
         ..RunnerOptions::default()
     };
     let runner = Runner::new(RunnerConfig {
@@ -72,6 +76,24 @@ impl Begun {
     pub async fn finish(self, stop: CancellationToken) -> anyhow::Result<Outcome> {
         Ok(self.runner.run(stop).await?)
     }
+}
+
+/// This machine's name, as `spec.nodeName` tells it.
+fn node_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() }
+}
+
+/// What the machine has: a container without a limit may use this much. What cannot be read is left out.
+fn allocatable() -> BTreeMap<String, Quantity> {
+    let cpus = std::thread::available_parallelism().ok().and_then(|count| u64::try_from(count.get()).ok());
+    let memory = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        kibibytes.checked_mul(1024)
+    });
+    let known = [("cpu", cpus), ("memory", memory)].into_iter();
+    known.filter_map(|(name, amount)| Some((name.to_owned(), Quantity::whole(amount?)))).collect()
 }
 
 /// A new random UID, by the kernel.
