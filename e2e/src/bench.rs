@@ -137,6 +137,22 @@ fn wait_until_running(outrigger: &Outrigger, name: &str, count: usize) -> Result
     bail!("pod {name} did not have {count} running containers after 30 s")
 }
 
+fn wait_until_over(outrigger: &Outrigger, name: &str) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(120);
+    while Instant::now() < end {
+        let output = outrigger.command(&["ps", "--output", "json"]).output()?;
+        let list: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        let pods = list["items"].as_array().context("ps answers no list")?;
+        match pods.iter().find(|pod| pod["metadata"]["name"] == name).and_then(|pod| pod["status"]["phase"].as_str()) {
+            Some("Succeeded") => return Ok(()),
+            Some("Failed") | None => bail!("pod {name} did not succeed"),
+            // Asking costs a process each time: often enough for a figure of seconds, seldom enough not to spoil it.
+            Some(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+    bail!("pod {name} was not over after 120 s")
+}
+
 /// How many containers of the pod run, from `ps --output json`: a `v1.List` of pods.
 fn running(json: &[u8], name: &str) -> Option<usize> {
     let list: serde_json::Value = serde_json::from_slice(json).ok()?;
@@ -157,8 +173,10 @@ pub fn logs(outrigger: &Outrigger) -> Result<String> {
         let status = Command::new("sh").args(["-c", &script]).status()?;
         if status.success() { Ok(()) } else { bail!("the shell ended with {status}") }
     })?;
-    let ours =
-        time(|| outrigger.run(&["run", "--launcher", "host", "--log-max-size", "10Gi", "--quiet", &path]).map(drop))?;
+    let ours = time(|| {
+        outrigger.run(&["run", "--detach", "--launcher", "host", "--log-max-size", "10Gi", &path])?;
+        wait_until_over(outrigger, "bench-logs")
+    })?;
     let kept = content(&outrigger.state())?;
     outrigger.run(&["rm", "bench-logs"])?;
     if kept != BYTES {
