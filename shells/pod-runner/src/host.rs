@@ -184,11 +184,11 @@ impl HostLauncher {
         let started_at = Timestamp::now();
         let link = launched.map_err(|failure| start_error(&failure))?.link;
         let link = link.ok_or_else(|| create("the container's init did not stay".to_owned()))?;
-        let id =
-            ContainerId(format!("{}.{}.{}", request.plan.uid, request.instance.container, request.instance.attempt));
+        let id = container_id(&request);
         let stdin = stdin.map(AsyncFile::new).transpose();
         let stdin = stdin.map_err(|error| create(format!("cannot use the stdin pipe: {error}")))?;
-        let ended = ended(link.ended.clone());
+        let may_leave = (!pod.abilities.process_namespace).then(|| id.clone());
+        let ended = ended(link.ended.clone(), may_leave);
         let (uid, instance) = (request.plan.uid.clone(), request.instance);
         let container = Container { uid, instance, started_at, link, process, group };
         self.containers().insert(id.clone(), Arc::new(container));
@@ -284,7 +284,8 @@ impl Launcher for HostLauncher {
             self.cgroups.remove_pod(&limits::pod_group(uid));
             // Nothing escapes a process namespace. Of a pod that another process prepared it is not known whether it had one.
             if pod.as_ref().is_none_or(|pod| !pod.abilities.process_namespace) {
-                end_what_is_left(uid.to_owned()).await?;
+                let uid = uid.to_owned();
+                end_what_is_left(move || sweep(&uid)).await?;
             }
             pod.map_or(Ok(()), Pod::remove)
         })
@@ -353,9 +354,20 @@ fn found((id, container): (&ContainerId, &Arc<Container>)) -> Found {
     }
 }
 
-async fn ended(mut ended: tokio::sync::watch::Receiver<Option<End>>) -> Exit {
+/// The end of a container, once nothing of it is left: what a killed keeper leaves (`may_leave`) would else live beside the
+/// container's next run.
+async fn ended(mut ended: tokio::sync::watch::Receiver<Option<End>>, may_leave: Option<ContainerId>) -> Exit {
     let end = ended.wait_for(Option::is_some).await.ok().and_then(|end| *end);
+    if let Some(id) = may_leave
+        && let Err(error) = end_what_is_left(move || sweep::sweep_container(&id.0)).await
+    {
+        tracing::warn!("{:#}", anyhow::Error::new(error));
+    }
     exit_of(end.unwrap_or_else(|| End::killed(libc::SIGKILL)))
+}
+
+fn container_id(request: &StartRequest) -> ContainerId {
+    ContainerId(format!("{}.{}.{}", request.plan.uid, request.instance.container, request.instance.attempt))
 }
 
 fn exit_of(end: End) -> Exit {
@@ -364,9 +376,8 @@ fn exit_of(end: End) -> Exit {
 }
 
 /// Ends processes that no agent holds together any more.
-async fn end_what_is_left(uid: String) -> Result<(), LaunchError> {
-    let swept =
-        tokio::task::spawn_blocking(move || sweep(&uid)).await.unwrap_or_else(|lost| Err(io::Error::other(lost)));
+async fn end_what_is_left(sweep: impl FnOnce() -> io::Result<Vec<u32>> + Send + 'static) -> Result<(), LaunchError> {
+    let swept = tokio::task::spawn_blocking(sweep).await.unwrap_or_else(|lost| Err(io::Error::other(lost)));
     let failed = |source| LaunchError::Machine { what: "cannot end what is left of the pod".to_owned(), source };
     swept.map(drop).map_err(failed)
 }

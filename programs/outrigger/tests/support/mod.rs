@@ -7,6 +7,7 @@
     reason = "a failure here is a failure of the test"
 )]
 
+pub mod site;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 

@@ -9,7 +9,7 @@ use outrigger_pod_core::life::StartProblem;
 use outrigger_pod_core::plan::{ContainerName, ContainerPlan, PodPlan};
 
 use super::pod::Pod;
-use super::{MARK, limits, mounts, security};
+use super::{container_id, limits, mounts, security, sweep};
 use crate::agent::DEFAULT_PATH;
 use crate::agent::wire::{ContainerTask, Join, MAX_DESCRIPTORS, ProcessTask, Slot};
 use crate::launcher::{StartError, StartRequest};
@@ -67,7 +67,8 @@ fn process(pod: &Pod, request: &StartRequest, container: &ContainerPlan) -> Resu
     }
     let mut env = environment(pod, request, container);
     if !pod.abilities.process_namespace {
-        env.push((MARK.to_owned(), request.plan.uid.clone()));
+        env.push((sweep::MARK.to_owned(), request.plan.uid.clone()));
+        env.push((sweep::CONTAINER_MARK.to_owned(), container_id(request).0));
     }
     Ok(ProcessTask {
         argv: request.command.iter().chain(&request.args).cloned().collect(),

@@ -18,31 +18,36 @@ use super::limits::pod_group;
 /// The variable that marks the processes of a pod where no process namespace holds them.
 pub const MARK: &str = "OUTRIGGER_POD_UID";
 
+/// The variable that marks the processes of one run of a container there, by its id.
+pub const CONTAINER_MARK: &str = "OUTRIGGER_CONTAINER_ID";
+
 /// How long killed processes may take to end.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Ends the processes of the pod `uid` whose runner is dead (the caller has seen to that), and removes its cgroups.
 /// Answers the process ids it killed. Processes of other users are out of reach.
 pub fn sweep(uid: &str) -> io::Result<Vec<u32>> {
-    let killed = end_marked(uid)?;
+    let killed = end_marked(&format!("{MARK}={uid}"))?;
     Cgroups::find(Path::new("/")).sweep_pod(&pod_group(uid));
     Ok(killed)
 }
 
-fn end_marked(uid: &str) -> io::Result<Vec<u32>> {
-    let mark = format!("{MARK}={uid}");
+/// Ends the processes of one container whose keeper was killed. Answers the process ids it killed.
+pub fn sweep_container(id: &str) -> io::Result<Vec<u32>> {
+    end_marked(&format!("{CONTAINER_MARK}={id}"))
+}
+
+fn end_marked(mark: &str) -> io::Result<Vec<u32>> {
     let until = Instant::now() + LIMIT;
     let mut killed = Vec::new();
     loop {
-        let found = marked(&mark)?;
+        let found = marked(mark)?;
         if found.is_empty() {
             return Ok(killed);
         }
         if Instant::now() > until {
-            let text = format!(
-                "processes of pod {uid} do not end: {:?}",
-                found.iter().map(|(pid, _)| pid).collect::<Vec<_>>()
-            );
+            let text =
+                format!("processes with {mark} do not end: {:?}", found.iter().map(|(pid, _)| pid).collect::<Vec<_>>());
             return Err(io::Error::new(io::ErrorKind::TimedOut, text));
         }
         for (_, process) in &found {
