@@ -59,8 +59,27 @@ pub(super) async fn probe(pod: Arc<Pod>, asked: Asked, kind: ProbeKind) {
         ProbeKind::Liveness => container.liveness.as_ref(),
     });
     let outcome = match (container, plan, &asked.target) {
-        (Some(container), Some(plan), Some(target)) => probe::ask(target, container, plan).await,
+        (Some(container), Some(plan), Some(target)) => match probe::ask(target, container, plan).await {
+            // A command in a container that ends is killed with it, and says nothing about its health.
+            ProbeOutcome::Failure(_) if is_gone(target).await => {
+                ProbeOutcome::Unknown(format!("container {} has ended", container.name))
+            }
+            outcome => outcome,
+        },
         _ => ProbeOutcome::Unknown(format!("container {} does not run", asked.instance.container)),
     };
     pod.tell(Event::Probed { instance: asked.instance, kind, outcome }).await;
+}
+
+/// How long the end of a container may take to be known after its other processes were killed.
+const END_KNOWN: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// Whether the container has ended, or is just about to.
+async fn is_gone(target: &Target) -> bool {
+    let gone = async || matches!(target.launcher.usage(&target.id).await, Err(crate::launcher::LaunchError::Gone(_)));
+    if gone().await {
+        return true;
+    }
+    tokio::time::sleep(END_KNOWN).await;
+    gone().await
 }
