@@ -42,7 +42,7 @@ fn read(bits: i32, mut found: Abilities) -> Abilities {
     found.mount_namespace = bits & MOUNTS != 0;
     let named = [
         (found.mount_namespace, "mount namespaces with mount_setattr (Linux 5.12)"),
-        (found.fresh_proc, "a /proc of a process namespace"),
+        (found.fresh_proc, "/proc of a process namespace"),
         (found.uts_namespace, "UTS namespaces"),
         (found.ipc_namespace, "IPC namespaces"),
     ];

@@ -277,12 +277,13 @@ impl Thread {
         }
     }
 
-    /// Sends a request; an agent that does not read is ended, which ends its container.
+    /// Sends a request; an agent that does not read is ended, which ends its container. One that has just ended has said how.
     fn send(&mut self, number: u64, request: &Request, descriptors: &[BorrowedFd<'_>]) {
         if let Some(connection) = self.connections.get_mut(&number)
             && let Some(channel) = &connection.channel
             && channel.send(request, descriptors).is_err()
         {
+            connection.read();
             connection.close();
         }
     }
