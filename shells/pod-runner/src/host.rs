@@ -226,15 +226,20 @@ impl HostLauncher {
         let ended: BoxFuture<'static, _> = match container.link.exec(process, theirs.into()).await {
             Ok((number, ended)) => {
                 let command = RunningCommand { number, link: container.link.clone() };
+                let id = id.clone();
                 Box::pin(async move {
                     let ended = ended.await;
                     drop(command);
                     // Without a word it went down with its container.
-                    Ok(ended.map_or(128 + libc::SIGKILL, |ended| ended.code))
+                    ended.map(|ended| ended.code).map_err(|_| LaunchError::Gone(id))
                 })
             }
-            Err(failure) if failure.step == Step::Exec => Box::pin(std::future::ready(Ok(exec_code(failure.errno)))),
-            Err(failure) => return Err(machine(failure)),
+            Err(failure) if failure.step == Step::Exec => {
+                let refused = LaunchError::NotExecuted { what: failure.text(), code: exec_code(failure.errno) };
+                Box::pin(std::future::ready(Err(refused)))
+            }
+            // The container may have ended meanwhile.
+            Err(failure) => return Err(self.running(id).err().unwrap_or_else(|| machine(failure))),
         };
         Ok(ExecSession { ended, ..session })
     }

@@ -267,7 +267,8 @@ pub struct ExecSession {
     pub stderr: Option<Incoming>,
     /// Its terminal.
     pub terminal: Option<Arc<dyn Terminal>>,
-    /// Its exit code, 128 + signal where a signal ended it; 127 and 126 where it was not found or not executable.
+    /// Its exit code, 128 + signal where a signal ended it. [`LaunchError::NotExecuted`] where it never ran,
+    /// [`LaunchError::Gone`] where it was killed because its container ended.
     pub ended: BoxFuture<'static, Result<i32, LaunchError>>,
 }
 
@@ -314,6 +315,14 @@ pub enum LaunchError {
     /// The container is not there, or has ended.
     #[error("container {0} does not run")]
     Gone(ContainerId),
+    /// The command could not be executed.
+    #[error("failed to exec in container: {what}")]
+    NotExecuted {
+        /// Which command, and why.
+        what: String,
+        /// What a shell answers: 127 where it was not found, 126 where it is not executable.
+        code: i32,
+    },
     /// This launcher cannot do this.
     #[error("the {launcher} launcher cannot {what}")]
     Unsupported {

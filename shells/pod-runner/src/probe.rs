@@ -55,10 +55,12 @@ impl std::fmt::Debug for Target {
 }
 
 /// Asks a probe of a container. One that cannot be asked is tried three times, each within the probe's time limit.
-pub async fn ask(target: &Target, container: &ContainerPlan, probe: &ProbePlan) -> ProbeOutcome {
+/// `None` where the container ended before its command did: that is no answer, and is told by itself. (A kubelet calls it
+/// unknown, which counts as little, and records an event that only confuses.)
+pub async fn ask(target: &Target, container: &ContainerPlan, probe: &ProbePlan) -> Option<ProbeOutcome> {
     let mut outcome = once(target, container, probe).await;
     for _ in 1..TRIES {
-        if !matches!(outcome, ProbeOutcome::Unknown(_)) {
+        if !matches!(outcome, Some(ProbeOutcome::Unknown(_))) {
             break;
         }
         outcome = once(target, container, probe).await;
@@ -66,11 +68,11 @@ pub async fn ask(target: &Target, container: &ContainerPlan, probe: &ProbePlan) 
     outcome
 }
 
-async fn once(target: &Target, container: &ContainerPlan, probe: &ProbePlan) -> ProbeOutcome {
+async fn once(target: &Target, container: &ContainerPlan, probe: &ProbePlan) -> Option<ProbeOutcome> {
     let limit = probe.timeout;
     let here = || target.address.to_string();
-    match &probe.handler {
-        Handler::Exec(command) => exec::probe(target, expanded(container, command), limit).await,
+    Some(match &probe.handler {
+        Handler::Exec(command) => return exec::probe(target, expanded(container, command), limit).await,
         Handler::Http { https, host, port, path, headers } => {
             let url = url::Url::of(*https, host.clone().unwrap_or_else(here), *port, path);
             http::probe(url, headers, limit).await
@@ -84,7 +86,7 @@ async fn once(target: &Target, container: &ContainerPlan, probe: &ProbePlan) -> 
         }
         Handler::Grpc { port, service } => grpc::probe(target.address, *port, service, limit).await,
         Handler::Sleep(_) => ProbeOutcome::Unknown("missing probe handler".to_owned()),
-    }
+    })
 }
 
 /// The command with `$(VAR)` expanded from the variables that stand in the manifest as they are

@@ -199,7 +199,8 @@ impl Launcher for Commands {
                 ["echo", code, rest @ ..] => (code.parse().unwrap(), rest.join(" ").into_bytes()),
                 ["flood"] => (1, vec![b'x'; 100_000]),
                 ["hang"] => (i32::MIN, Vec::new()),
-                _ => return Err(LaunchError::Gone(id.clone())),
+                ["gone"] => return Err(LaunchError::Gone(id.clone())),
+                _ => return Err(LaunchError::NotExecuted { what: "exec: \"what\": not found".into(), code: 127 }),
             };
             Ok(ExecSession {
                 stdin: None,
@@ -237,7 +238,7 @@ fn http(port: u16, path: &str) -> Handler {
 }
 
 async fn asked(handler: Handler, timeout: Duration) -> ProbeOutcome {
-    ask(&target().0, &main_container(), &probe(handler, timeout)).await
+    ask(&target().0, &main_container(), &probe(handler, timeout)).await.expect("the container runs")
 }
 
 const LONG: Duration = Duration::from_secs(10);
@@ -382,8 +383,10 @@ async fn commands_are_judged_by_their_code() {
 
     let (target, commands) = target();
     let outcome = ask(&target, &main_container(), &probe(exec(&["what"]), LONG)).await;
-    assert_eq!(outcome, ProbeOutcome::Unknown("container c does not run".into()));
+    assert_eq!(outcome, Some(ProbeOutcome::Unknown("failed to exec in container: exec: \"what\": not found".into())));
     assert_eq!(*commands.tries.lock().unwrap(), 3);
+    assert_eq!(ask(&target, &main_container(), &probe(exec(&["gone"]), LONG)).await, None);
+    assert_eq!(*commands.tries.lock().unwrap(), 4, "a container that has ended is not asked again");
 }
 
 #[tokio::test]

@@ -159,7 +159,8 @@ impl Launcher for EngineLauncher {
                         _ => (),
                     }
                 }
-                Ok(if steps.is_some() { 0 } else { 127 })
+                let what = format!("exec: {:?}: executable file not found in $PATH", request.command.first());
+                if steps.is_some() { Ok(0) } else { Err(LaunchError::NotExecuted { what, code: 127 }) }
             };
             Ok(ExecSession { stdin: None, stdout, stderr: None, terminal: None, ended: Box::pin(ended) })
         })

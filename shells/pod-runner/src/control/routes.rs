@@ -322,7 +322,7 @@ impl From<RequestError> for Refusal {
                 RefusalCode::NotRunning
             }
             RequestError::Launch(LaunchError::Unsupported { .. }) => RefusalCode::Unsupported,
-            RequestError::Launch(LaunchError::Machine { .. }) => RefusalCode::Failed,
+            RequestError::Launch(LaunchError::Machine { .. } | LaunchError::NotExecuted { .. }) => RefusalCode::Failed,
         };
         Self { code, message: format!("{:#}", anyhow::Error::new(error)) }
     }

@@ -159,6 +159,11 @@ async fn tell(
     let last = match exit {
         Some(Ok(Some(code))) => Frame::Exit(code),
         Some(Ok(None)) => Frame::Error("the container has ended, and its exit code is not known".to_owned()),
+        Some(Err(LaunchError::Gone(_))) => Frame::Exit(128 + libc::SIGKILL),
+        Some(Err(LaunchError::NotExecuted { what, code })) => {
+            send(&mut write, &Frame::Stderr(Bytes::from(format!("{what}\n")))).await?;
+            Frame::Exit(code)
+        }
         Some(Err(error)) => Frame::Error(format!("{:#}", anyhow::Error::new(error))),
         None => return Ok(()),
     };

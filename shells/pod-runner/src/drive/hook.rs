@@ -50,7 +50,7 @@ pub(super) async fn hook(pod: Arc<Pod>, asked: Asked, kind: HookKind, limit: Opt
     pod.tell(Event::HookDone { instance: asked.instance, hook: kind, outcome }).await;
 }
 
-/// Asks a probe once and tells what it found.
+/// Asks a probe once and tells what it found, if the container lasts that long.
 pub(super) async fn probe(pod: Arc<Pod>, asked: Asked, kind: ProbeKind) {
     let container = asked.container(&pod);
     let plan = container.and_then(|container| match kind {
@@ -60,15 +60,16 @@ pub(super) async fn probe(pod: Arc<Pod>, asked: Asked, kind: ProbeKind) {
     });
     let outcome = match (container, plan, &asked.target) {
         (Some(container), Some(plan), Some(target)) => match probe::ask(target, container, plan).await {
-            // A command in a container that ends is killed with it, and says nothing about its health.
-            ProbeOutcome::Failure(_) if is_gone(target).await => {
-                ProbeOutcome::Unknown(format!("container {} has ended", container.name))
-            }
+            // What it asked may be gone with the container, which says nothing about its health.
+            Some(ProbeOutcome::Failure(_)) if is_gone(target).await => None,
             outcome => outcome,
         },
-        _ => ProbeOutcome::Unknown(format!("container {} does not run", asked.instance.container)),
+        // It has ended since.
+        _ => None,
     };
-    pod.tell(Event::Probed { instance: asked.instance, kind, outcome }).await;
+    if let Some(outcome) = outcome {
+        pod.tell(Event::Probed { instance: asked.instance, kind, outcome }).await;
+    }
 }
 
 /// How long the end of a container may take to be known after its other processes were killed.

@@ -132,7 +132,9 @@ impl Connection {
                 }
             }
             Report::ExecEnded { id, ended } => {
-                if let Some(heard) = self.running.remove(&id) {
+                // What is killed after the main process has ended is killed for that: nobody hears of it but by the end.
+                let cut = self.exited.is_some() && ended.signal == Some(libc::SIGKILL);
+                if let Some(heard) = self.running.remove(&id).filter(|_| !cut) {
                     let _ = heard.send(ended);
                 }
             }

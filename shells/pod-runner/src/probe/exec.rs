@@ -16,18 +16,20 @@ const OUTPUT_BYTES: usize = 10 * 1024;
 /// How long output is awaited after the command's end where a descendant holds it open.
 const DRAIN: Duration = Duration::from_millis(100);
 
-/// Asks an exec probe once: code 0 is good. Over the limit the command is killed.
-pub(super) async fn probe(target: &Target, command: Vec<String>, limit: Duration) -> ProbeOutcome {
-    match timeout(limit, run(target, command)).await {
+/// Asks an exec probe once: code 0 is good. Over the limit the command is killed. A command that cannot be executed is
+/// no failure, since containerd answers an error then and no code (`Probe`); `None` where the container has ended.
+pub(super) async fn probe(target: &Target, command: Vec<String>, limit: Duration) -> Option<ProbeOutcome> {
+    Some(match timeout(limit, run(target, command)).await {
         Ok(Ok((0, _))) => ProbeOutcome::Success,
         Ok(Ok((_, output))) => ProbeOutcome::Failure(output),
+        Ok(Err(LaunchError::Gone(_))) => return None,
         Ok(Err(error)) => ProbeOutcome::Unknown(format!("{:#}", anyhow::Error::new(error))),
         // What a kubelet says with containerd: cri-client's ErrCommandTimedOut around the runtime's own text.
         Err(_) => ProbeOutcome::Failure(format!(
             "command timed out: failed to exec in container: timeout {} exceeded: context deadline exceeded",
             go_duration(limit)
         )),
-    }
+    })
 }
 
 /// Runs a command to its end: its code, and its stdout followed by its stderr, as a kubelet joins them

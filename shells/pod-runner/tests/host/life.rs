@@ -88,10 +88,12 @@ async fn a_command_runs_beside_the_main_process() {
     session.stdout.read_to_string(&mut text).await.unwrap();
     assert_eq!((text.as_str(), session.ended.await.unwrap()), ("good day\n", 3));
     let missing = bench.launcher.exec(&running.id, command(&["no-such-program"])).await.unwrap();
-    assert_eq!(missing.ended.await.unwrap(), 127);
+    let missing = missing.ended.await.unwrap_err();
+    assert!(matches!(missing, LaunchError::NotExecuted { code: 127, .. }), "{missing}");
+    assert!(missing.to_string().starts_with("failed to exec in container: exec: \"no-such-program\": executable file"));
     let unended = bench.launcher.exec(&running.id, command(&["sleep", "1000"])).await.unwrap();
     bench.launcher.remove(&plan.uid).await.unwrap();
-    assert_eq!(unended.ended.await.unwrap(), 137);
+    assert!(matches!(unended.ended.await, Err(LaunchError::Gone(_))), "it was killed with its container");
     assert!(matches!(bench.launcher.exec(&running.id, command(&["true"])).await, Err(LaunchError::Gone(_))));
 }
 
