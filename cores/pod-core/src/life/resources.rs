@@ -25,8 +25,11 @@ impl Machine {
         }
         let allocated = self.written(&requests);
         if phase != Phase::Pending {
-            // What a cgroup holds: CPU and memory, limited only where every container is.
-            let everywhere = |name: &String| self.plan.containers.iter().all(|it| it.limits.contains_key(name));
+            // What a cgroup holds: CPU and memory, limited only where the pod itself or every container is
+            // (`pkg/kubelet/cm/helpers_linux.go`, `ResourceConfigForPod`).
+            let of_pod = |name: &String| own.and_then(|own| own.limits.as_ref()).is_some_and(|it| it.contains_key(name));
+            let everywhere =
+                |name: &String| of_pod(name) || self.plan.containers.iter().all(|it| it.limits.contains_key(name));
             requests.retain(|name, _| matches!(name.as_str(), "cpu" | "memory"));
             limits.retain(|name, _| matches!(name.as_str(), "cpu" | "memory") && everywhere(name));
         }
@@ -103,7 +106,23 @@ fn canonical(amount: Quantity, binary: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::life::Options;
+    use crate::plan::PodPlan;
+
+    #[test]
+    fn limits_of_the_pod_itself_hold_whatever_its_containers_have() {
+        let pod = serde_json::json!({"metadata": {"name": "p"}, "spec": {
+            "resources": {"limits": {"cpu": "2"}},
+            "containers": [{"name": "a", "resources": {"limits": {"memory": "1Gi"}}}, {"name": "b"}],
+        }});
+        let plan = PodPlan::new(serde_json::from_value(pod).unwrap(), "u").unwrap();
+        let machine = Machine::new(Arc::new(plan), Options::default(), jiff::Timestamp::UNIX_EPOCH);
+        let (_, resources) = machine.pod_resources(Phase::Running);
+        assert_eq!(resources.limits, Some([("cpu".to_owned(), Written("2".to_owned()))].into()));
+    }
 
     #[test]
     fn amounts_are_written_as_kubernetes_does() {

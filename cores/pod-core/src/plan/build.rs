@@ -44,6 +44,7 @@ impl PodPlan {
         let spec = pod.spec.as_mut().ok_or_else(|| missing("spec"))?;
         fill_defaults(spec);
         let containers = containers(spec)?;
+        resources::default_pod_requests(spec, &containers);
         let context = spec.security_context.clone().unwrap_or_default();
         let grace = spec.termination_grace_period_seconds.unwrap_or(30);
         Ok(Self {
@@ -185,14 +186,12 @@ fn pull_policy(written: Option<&str>, image: &str) -> PullPolicy {
     }
 }
 
-/// Whether an image name means the tag `latest` (`pkg/util/parsers/parsers.go`, `ParseImageName`): named so, or neither tag
-/// nor digest. The colon of a registry's port is no tag's.
+/// Whether an image name means the tag `latest` (`pkg/util/parsers/parsers.go`, `ParseImageName`): named so, also before a
+/// digest, or neither tag nor digest. The colon of a registry's port is no tag's.
 fn is_latest(image: &str) -> bool {
-    if image.contains('@') {
-        return false;
-    }
-    let last = image.rsplit('/').next().unwrap_or(image);
-    last.split_once(':').is_none_or(|(_, tag)| tag == "latest")
+    let (name, digest) = image.split_once('@').map_or((image, None), |(name, digest)| (name, Some(digest)));
+    let last = name.rsplit('/').next().unwrap_or(name);
+    last.split_once(':').map_or(digest.is_none(), |(_, tag)| tag == "latest")
 }
 
 fn restart(role: Role, container: &Container) -> ContainerRestart {
@@ -268,6 +267,8 @@ mod tests {
             ("registry:5000/busybox", PullPolicy::Always),
             ("registry:5000/busybox:1", PullPolicy::IfNotPresent),
             ("busybox@sha256:0000", PullPolicy::IfNotPresent),
+            ("registry:5000/busybox:1@sha256:0000", PullPolicy::IfNotPresent),
+            ("busybox:latest@sha256:0000", PullPolicy::Always),
         ];
         for (image, expected) in table {
             assert_eq!(pull_policy(None, image), expected, "{image}");

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{PodSpec, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Written;
 
 use super::build::{PlanError, quantities};
 use super::{ContainerPlan, QosClass, Role};
@@ -10,10 +11,34 @@ use crate::quantity::Quantity;
 
 type Amounts = BTreeMap<String, Quantity>;
 
-/// The effective request of a pod (`k8s.io/component-helpers/resource/helpers.go`, `PodRequests`): main containers and
-/// sidecars together, or the neediest init container beside the sidecars before it, whichever is more; then the overhead.
-/// Requests of the pod itself replace the sum for the resources they name.
+/// Requests of the pod itself, where it has limits (`pkg/apis/core/v1/defaults.go`, `defaultPodRequests`): what its
+/// containers ask for together, else what its limits allow.
+pub(super) fn default_pod_requests(spec: &mut PodSpec, containers: &[ContainerPlan]) {
+    let Some(own) = &mut spec.resources else { return };
+    let Some(limits) = own.limits.clone().filter(|limits| !limits.is_empty()) else { return };
+    let asked = together(containers).into_iter().filter(|(name, _)| matches!(name.as_str(), "cpu" | "memory"));
+    let asked = asked.map(|(name, amount)| (name, Written(amount.to_string())));
+    let allowed = limits.into_iter().filter(|(name, _)| is_pod_level(name));
+    let requests = own.requests.get_or_insert_default();
+    for (name, amount) in asked.chain(allowed) {
+        requests.entry(name).or_insert(amount);
+    }
+}
+
+/// The effective request of a pod (`k8s.io/component-helpers/resource/helpers.go`, `PodRequests`): that of its containers
+/// together; requests of the pod itself replace it for the resources they name; then the overhead.
 pub(super) fn pod_requests(spec: &PodSpec, containers: &[ContainerPlan]) -> Result<Amounts, PlanError> {
+    let mut total = together(containers);
+    let own = spec.resources.as_ref().and_then(|own| own.requests.as_ref());
+    let requests = quantities("spec.resources.requests", own)?;
+    total.extend(requests.into_iter().filter(|(name, _)| is_pod_level(name)));
+    add(&mut total, &quantities("spec.overhead", spec.overhead.as_ref())?);
+    Ok(total)
+}
+
+/// What containers ask for together (`AggregateContainerRequests`): main containers and sidecars, or the neediest init
+/// container beside the sidecars before it, whichever is more.
+fn together(containers: &[ContainerPlan]) -> Amounts {
     let mut sidecars = Amounts::new();
     let mut most = Amounts::new();
     for container in containers {
@@ -35,16 +60,7 @@ pub(super) fn pod_requests(spec: &PodSpec, containers: &[ContainerPlan]) -> Resu
         add(&mut total, &container.requests);
     }
     raise(&mut total, &most);
-    // `defaultPodRequests`: a limit of the pod is its request only where no container asks for the resource.
-    let own = spec.resources.clone().unwrap_or_default();
-    let limits = quantities("spec.resources.limits", own.limits.as_ref())?;
-    let unasked = limits.into_iter().filter(|(name, _)| is_pod_level(name) && !total.contains_key(name));
-    let unasked: Amounts = unasked.collect();
-    total.extend(unasked);
-    let requests = quantities("spec.resources.requests", own.requests.as_ref())?;
-    total.extend(requests.into_iter().filter(|(name, _)| is_pod_level(name)));
-    add(&mut total, &quantities("spec.overhead", spec.overhead.as_ref())?);
-    Ok(total)
+    total
 }
 
 /// `IsSupportedPodLevelResource` of the same file.
@@ -92,7 +108,7 @@ pub(super) fn qos_class(spec: &PodSpec) -> Result<QosClass, PlanError> {
 
 /// Only CPU and memory count, and only where they are more than nothing.
 fn counted(
-    written: Option<&BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>>,
+    written: Option<&BTreeMap<String, Written>>,
 ) -> Result<Amounts, PlanError> {
     let mut amounts = quantities("resources", written)?;
     amounts.retain(|name, amount| matches!(name.as_str(), "cpu" | "memory") && *amount > Quantity::ZERO);
@@ -139,6 +155,20 @@ mod tests {
         let spec = json!({"resources": {"limits": {"cpu": "3", "memory": "1Gi"}}, "containers": [asks("a", "500m")]});
         let requests = plan(&spec).requests;
         assert_eq!((requests["cpu"].millis(), requests["memory"].to_string()), (500, "1Gi".to_owned()));
+    }
+
+    #[test]
+    fn limits_of_the_pod_alone_guarantee_them_where_its_containers_ask_for_nothing_less() {
+        let both = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
+        let table = [
+            (json!([{"name": "a"}]), QosClass::Guaranteed),
+            (json!([{"name": "a", "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}}}]), QosClass::Burstable),
+            (json!([{"name": "a", "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}}]), QosClass::Guaranteed),
+        ];
+        for (containers, expected) in table {
+            let spec = json!({"resources": both, "containers": containers});
+            assert_eq!(plan(&spec).qos_class, expected, "{containers}");
+        }
     }
 
     #[test]
