@@ -1,0 +1,148 @@
+//! The Debian sid root that holds Apptainer, with the executable and an image of busybox inside.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// The ordinary user of the root.
+pub const USER: u32 = 1000;
+
+/// A folder that is seen at the same path inside, with the executable, an image and the state. It goes with the test.
+pub struct Sid {
+    folder: tempfile::TempDir,
+    enter: PathBuf,
+}
+
+impl Sid {
+    pub fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("outrigger-sid-").tempdir_in("/tmp").unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+        let executable = told("OUTRIGGER_BIN");
+        // Where it was built may be closed to others.
+        let place = folder.path().join("outrigger");
+        fs::hard_link(&executable, &place).or_else(|_| fs::copy(&executable, &place).map(drop)).unwrap();
+        let sid = Self { folder, enter: told("OUTRIGGER_TEST_SID_ENTER") };
+        sid.grow_tree();
+        sid
+    }
+
+    /// The root file system of an image: busybox under all its names.
+    fn grow_tree(&self) {
+        let tree = self.path("tree");
+        for folder in ["bin", "usr/bin", "etc", "dev", "proc", "sys", "tmp", "var/tmp", "home", "root"] {
+            fs::create_dir_all(tree.join(folder)).unwrap();
+        }
+        fs::set_permissions(tree.join("tmp"), Permissions::from_mode(0o1777)).unwrap();
+        let busybox = told("OUTRIGGER_TEST_SID_ROOT").join("usr/bin/busybox");
+        fs::copy(&busybox, tree.join("bin/busybox")).unwrap();
+        let list = Command::new(&busybox).arg("--list").output().unwrap().stdout;
+        for name in String::from_utf8(list).unwrap().lines().filter(|name| *name != "busybox") {
+            symlink("busybox", tree.join("bin").join(name)).unwrap();
+        }
+        fs::write(tree.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
+        fs::write(tree.join("etc/group"), "root:x:0:\n").unwrap();
+        let own = tree.join(".singularity.d");
+        fs::create_dir(&own).unwrap();
+        fs::create_dir(own.join("env")).unwrap();
+        fs::write(own.join("env/90-environment.sh"), "export FROM_IMAGE=yes\n").unwrap();
+        fs::write(own.join("runscript"), "#!/bin/sh\necho \"entry point: $*\"\n").unwrap();
+        fs::set_permissions(own.join("runscript"), Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// A path in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The image as a directory.
+    pub fn tree(&self) -> String {
+        self.path("tree").display().to_string()
+    }
+
+    /// The image as a SIF file, made of the directory.
+    pub fn sif(&self) -> String {
+        let file = self.path("busybox.sif").display().to_string();
+        let built = self.inside(0, &["apptainer", "-s", "build", &file, &self.tree()]).output().unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        file
+    }
+
+    /// A folder that containers may write to.
+    pub fn open_folder(&self, name: &str) -> PathBuf {
+        let folder = self.path(name);
+        fs::create_dir(&folder).unwrap();
+        fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
+        folder
+    }
+
+    /// Writes a file into the folder.
+    pub fn file(&self, name: &str, text: &str) -> String {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
+    /// A command inside; its process id is that of the program.
+    fn inside(&self, user: u32, command: &[&str]) -> Command {
+        let mut enter = Command::new(&self.enter);
+        enter.arg(user.to_string()).arg("--bind").arg(self.folder.path()).arg("--").args(command);
+        enter.stdin(Stdio::null());
+        enter
+    }
+
+    /// The executable inside.
+    pub fn outrigger(&self, user: u32, args: &[&str]) -> Command {
+        let state = self.path(&format!("state-{user}"));
+        let executable = self.path("outrigger").display().to_string();
+        let mut command = self.inside(user, &[&[executable.as_str()], args].concat());
+        command.env("OUTRIGGER_RUN_STATE_DIRECTORY", state).env("OUTRIGGER_RUN_LAUNCHER", "apptainer");
+        command
+    }
+
+    /// Runs the executable to its end.
+    pub fn run(&self, user: u32, args: &[&str]) -> Said {
+        Said::of(self.outrigger(user, args).output().unwrap())
+    }
+
+    /// The processes of this machine that have something to do with this folder.
+    pub fn processes(&self) -> Vec<String> {
+        processes_with(&self.folder.path().display().to_string())
+    }
+}
+
+/// The command lines of processes whose command line holds this text.
+pub fn processes_with(text: &str) -> Vec<String> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
+    lines.filter(|line| line.contains(text)).collect()
+}
+
+/// What a program said.
+#[derive(Debug)]
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Said {
+    pub fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Its output as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+}
+
+/// A path that `cargo xtask test` tells its tests.
+fn told(variable: &str) -> PathBuf {
+    let path = std::env::var_os(variable).unwrap_or_else(|| panic!("{variable} is not set: run `cargo xtask test`"));
+    fs::canonicalize(Path::new(&path)).unwrap()
+}
