@@ -3,6 +3,8 @@
 //!
 //! Runs in the virtual machine (`cargo xtask vm`) where this machine's kernel has version 1. The machine has busybox only.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic, also in its helpers")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -2,6 +2,8 @@
 //!
 //! A pod here is a manifest text whose image is a directory or a SIF file of busybox.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic, also in its helpers")]
+
 mod examples;
 mod images;
 mod life;

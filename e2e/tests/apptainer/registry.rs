@@ -79,7 +79,7 @@ fn serve(served: Served) -> (u16, Arc<AtomicUsize>) {
 fn answer(mut stream: &TcpStream, served: &Served, counter: &AtomicUsize) -> Option<()> {
     let mut lines = BufReader::new(stream).lines();
     let first = lines.next()?.ok()?;
-    while lines.next()?.ok()? != "" {}
+    while !lines.next()?.ok()?.is_empty() {}
     let mut words = first.split(' ');
     let (method, path) = (words.next()?, words.next()?);
     if path.ends_with("/manifests/1") {
