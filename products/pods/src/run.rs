@@ -66,7 +66,7 @@ pub fn run(args: &RunArgs, parts: Parts) -> anyhow::Result<i32> {
     crate::abandoned::end(&settings.state, &parts.providers);
     prune(&settings);
     if args.how.detach {
-        return detach::detach(&errands);
+        return detach::detach(&errands, &args.given.env);
     }
     let tools = tools(launcher, parts)?;
     let wish = Wish { form: args.how.output, quiet: args.how.quiet };

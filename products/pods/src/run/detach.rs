@@ -31,10 +31,12 @@ use crate::verdict::REFUSED;
 const UNDER_WAY: &str = "under way\n";
 
 /// Starts a process for each errand, and waits until each is under way; prints their names.
-pub fn detach(errands: &[Errand]) -> anyhow::Result<i32> {
+///
+/// `variables` are those of `--env`: whose value was taken from this environment is not in that of the new process.
+pub fn detach(errands: &[Errand], variables: &[String]) -> anyhow::Result<i32> {
     let mut code = 0;
     for errand in errands {
-        match start(errand) {
+        match start(errand, variables) {
             Ok(true) => out::print(&format!("{}\n", name(&errand.what)))?,
             // It has said why.
             Ok(false) => code = REFUSED,
@@ -55,9 +57,13 @@ fn name(what: &What) -> String {
     }
 }
 
-fn start(errand: &Errand) -> anyhow::Result<bool> {
+fn start(errand: &Errand, variables: &[String]) -> anyhow::Result<bool> {
     let text = serde_json::to_vec(errand)?;
-    let mut child = Command::new("/proc/self/exe")
+    let mut command = Command::new("/proc/self/exe");
+    for name in variables.iter().filter(|variable| !variable.contains('=')) {
+        command.env_remove(name);
+    }
+    let mut child = command
         .arg0("outrigger")
         .arg("detached-runner")
         .stdin(Stdio::piped())

@@ -27,6 +27,8 @@ pub enum User {
     Ordinary,
     /// The caller where no process namespace may be made, so that keepers hold containers together.
     WithKeepers,
+    /// The caller where neither process nor mount namespaces may be made, so that volumes are files on the disk.
+    WithoutNamespaces,
 }
 
 /// A place with an executable, a state directory and manifests.
@@ -56,10 +58,6 @@ impl Site {
         self.user == User::Ordinary && rustix::process::geteuid().is_root()
     }
 
-    pub fn user(&self) -> User {
-        self.user
-    }
-
     pub fn path(&self) -> &Path {
         self.place.path()
     }
@@ -77,13 +75,9 @@ impl Site {
     pub fn command(&self, args: &[&str]) -> Command {
         let executable = self.path().join("outrigger");
         let mut command = match self.user {
-            User::WithKeepers => {
-                let mut shell = Command::new("unshare");
-                let limit = "echo 0 > /proc/sys/user/max_pid_namespaces && exec \"$0\" \"$@\"";
-                shell.args(["--user", "--map-root-user", "sh", "-c", limit]).arg(executable);
-                shell
-            }
-            _ => Command::new(executable),
+            User::WithKeepers => limited(&["pid"], &executable),
+            User::WithoutNamespaces => limited(&["pid", "mnt"], &executable),
+            User::Caller | User::Ordinary => Command::new(executable),
         };
         if self.is_other_user() {
             command.uid(NOBODY).gid(NOBODY);
@@ -202,6 +196,14 @@ impl Drop for Site {
             kill(pid, rustix::process::Signal::KILL);
         }
     }
+}
+
+/// A command in a user namespace of its own where no further namespaces of these kinds may be made.
+fn limited(kinds: &[&str], executable: &Path) -> Command {
+    let limits: String = kinds.iter().map(|kind| format!("echo 0 > /proc/sys/user/max_{kind}_namespaces; ")).collect();
+    let mut shell = Command::new("unshare");
+    shell.args(["--user", "--map-root-user", "sh", "-ec", &format!("{limits} exec \"$0\" \"$@\"")]).arg(executable);
+    shell
 }
 
 /// Starts a process. While another test forks, its child has a copied executable open for writing until it executes.
