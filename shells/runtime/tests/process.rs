@@ -22,9 +22,10 @@ struct Process {
 }
 
 impl Process {
+    /// Starts it with the signals as a terminal's shell leaves them: a background shell has its programs ignore SIGINT.
     fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(example());
-        command.args(arguments);
+        let mut command = Command::new("env");
+        command.arg("--default-signal=INT,HUP").arg(example()).args(arguments);
         Self::start_command(command)
     }
 

@@ -29,10 +29,12 @@ impl Machine {
         self.state.path()
     }
 
-    /// A command of the executable.
+    /// A command of the executable. A background shell has its programs ignore SIGINT, which the executable would keep to:
+    /// it begins with the signals as a terminal's shell leaves them.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+        let mut command = Command::new("env");
         command
+            .args(["--default-signal=INT,HUP", env!("CARGO_BIN_EXE_outrigger")])
             .args(args)
             .env("OUTRIGGER_RUN_STATE_DIRECTORY", self.state())
             .env("OUTRIGGER_RUN_LAUNCHER", "host")
