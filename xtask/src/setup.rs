@@ -23,6 +23,7 @@ const CACHED: &[(&str, Part)] = &[("virtual machine", vm::setup), ("sid root", s
 /// Debian packages, each with the reason why it is here.
 const PACKAGES: &[(&str, &str)] = &[
     ("busybox-static", "the image of test pods, and the virtual machine's userland"),
+    ("catatonit", "the pause container of podman"),
     ("debootstrap", "makes the sid root"),
     ("podman", "the peer of the benchmarks"),
     ("qemu-system-x86", "runs the virtual machine"),
