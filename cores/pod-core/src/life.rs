@@ -56,8 +56,8 @@ mod status;
 mod stop;
 
 pub use event::{
-    Action, Deletion, Event, Exit, Found, HookKind, HookOutcome, ImageProblem, Instance, Note, PodAddresses, ProbeKind,
-    ProbeOutcome, Pulled, StartProblem,
+    Action, Deletion, Event, Exit, Found, HookKind, HookOutcome, ImageProblem, Instance, LinuxUser, Note, PodAddresses,
+    ProbeKind, ProbeOutcome, Pulled, StartProblem,
 };
 pub use machine::{Machine, Options};
 pub use record::{Lost, RestoreError, World};

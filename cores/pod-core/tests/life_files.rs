@@ -22,8 +22,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use outrigger_pod_core::life::{
-    Action, Deletion, Event, Exit, Found, HookKind, HookOutcome, ImageProblem, Instance, Lost, Machine, Options,
-    PodAddresses, ProbeKind, ProbeOutcome, Pulled, StartProblem, World,
+    Action, Deletion, Event, Exit, Found, HookKind, HookOutcome, ImageProblem, Instance, LinuxUser, Lost, Machine,
+    Options, PodAddresses, ProbeKind, ProbeOutcome, Pulled, StartProblem, World,
 };
 use outrigger_pod_core::plan::{ContainerName, PodPlan};
 use serde_json::{Value, json};
@@ -140,7 +140,8 @@ impl Life {
                     "create" => StartProblem::Create,
                     _ => StartProblem::Exec,
                 };
-                Event::StartFailed { instance: instance(name), problem, message }
+                let id = (problem == StartProblem::Exec).then(|| id(&instance(name)));
+                Event::StartFailed { instance: instance(name), problem, message, id }
             }
             ["exited", name, code, ref more @ ..] => {
                 let exit = Exit {
@@ -239,7 +240,9 @@ fn ready(instance: Instance, pulled: Option<Pulled>) -> Event {
 }
 
 fn started(instance: Instance) -> Event {
-    Event::Started { id: id(&instance), instance }
+    // As in the example of "Configure a Security Context for a Pod or Container".
+    let user = LinuxUser { uid: 1000, gid: 3000, groups: vec![3000, 4000, 50000] };
+    Event::Started { id: id(&instance), instance, user: Some(user) }
 }
 
 fn id(instance: &Instance) -> String {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use support::{Machine, repository};
 
 /// Fields of a status that differ from run to run.
-const FLEETING: [&str; 16] = [
+const FLEETING: [&str; 17] = [
     "startTime",
     "completionTime",
     "startedAt",
@@ -29,6 +29,7 @@ const FLEETING: [&str; 16] = [
     "resources",
     "allocatedResources",
     "volumeMounts",
+    "user",
 ];
 
 fn check(name: &str) {

@@ -110,7 +110,7 @@ impl ApptainerLauncher {
 }
 
 fn create(message: String) -> StartError {
-    StartError { problem: StartProblem::Create, message, exit_code: None }
+    StartError::new(StartProblem::Create, message)
 }
 
 /// The container with its end, at which what it wrote beside its volumes is removed.

@@ -167,7 +167,7 @@ impl HostLauncher {
         request: StartRequest,
         make: impl FnOnce(&Pod, &StartRequest, &ContainerPlan, [OwnedFd; 3]) -> Result<Start, StartError>,
     ) -> Result<Running, StartError> {
-        let create = |message: String| StartError { problem: StartProblem::Create, message, exit_code: None };
+        let create = |message: String| StartError::new(StartProblem::Create, message);
         let pod = self.pods().get(&request.plan.uid).cloned();
         let pod = pod.ok_or_else(|| create(format!("pod {} is not prepared", request.plan.name)))?;
         let Some(container) = request.container() else {
@@ -182,19 +182,21 @@ impl HostLauncher {
         let group = self.group(&request, container)?;
         let launched = self.driver.launch(Launch { group: group.clone(), ..launch }).await;
         let started_at = Timestamp::now();
-        let link = launched.map_err(|failure| start_error(&failure))?.link;
-        let link = link.ok_or_else(|| create("the container's init did not stay".to_owned()))?;
         let id = container_id(&request);
+        let link = launched.map_err(|failure| start_error(&failure, id.clone()))?.link;
+        let link = link.ok_or_else(|| create("the container's init did not stay".to_owned()))?;
         let stdin = stdin.map(AsyncFile::new).transpose();
         let stdin = stdin.map_err(|error| create(format!("cannot use the stdin pipe: {error}")))?;
         let may_leave = (!pod.abilities.process_namespace).then(|| id.clone());
         let ended = ended(link.ended.clone(), may_leave);
+        let user = Some(security::linux_user(&self.abilities, &process.identity));
         let (uid, instance) = (request.plan.uid.clone(), request.instance);
         let container = Container { uid, instance, started_at, link, process, group };
         self.containers().insert(id.clone(), Arc::new(container));
         Ok(Running {
             id,
             started_at,
+            user,
             output: Output::Pipes { stdout, stderr },
             stdin: stdin.map(|stdin| Box::new(stdin) as _),
             terminal: terminal.map(|main| Arc::new(Screen(main)) as Arc<dyn Terminal>),
@@ -395,11 +397,14 @@ fn machine(failure: Failure) -> LaunchError {
     LaunchError::Machine { source: io::Error::from_raw_os_error(failure.errno), what: failure.what }
 }
 
-fn start_error(failure: &Failure) -> StartError {
+fn start_error(failure: &Failure, id: ContainerId) -> StartError {
     let message = failure.text();
     match failure.step {
-        Step::Prepare => StartError { problem: StartProblem::Create, message, exit_code: None },
-        Step::Exec => StartError { problem: StartProblem::Exec, message, exit_code: Some(exec_code(failure.errno)) },
+        Step::Prepare => StartError::new(StartProblem::Create, message),
+        Step::Exec => {
+            let exit_code = Some(exec_code(failure.errno));
+            StartError { exit_code, id: Some(id), ..StartError::new(StartProblem::Exec, message) }
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use outrigger_pod_core::claim::ClaimValue;
-use outrigger_pod_core::life::{Exit, Found, ImageProblem, Instance, PodAddresses, StartProblem};
+use outrigger_pod_core::life::{Exit, Found, ImageProblem, Instance, LinuxUser, PodAddresses, StartProblem};
 use outrigger_pod_core::plan::{ContainerName, ContainerPlan, PodPlan};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -199,6 +199,8 @@ pub struct Running {
     pub id: ContainerId,
     /// When its process began.
     pub started_at: Timestamp,
+    /// Whom it runs as, where the launcher knows.
+    pub user: Option<LinuxUser>,
     /// What it writes.
     pub output: Output,
     /// Its open stdin, where the manifest asks for one.
@@ -307,6 +309,15 @@ pub struct StartError {
     pub message: String,
     /// For [`StartProblem::Exec`]: the command was not found (127), or found and not executable (126).
     pub exit_code: Option<i32>,
+    /// The container's name where it had come to be before its command failed.
+    pub id: Option<ContainerId>,
+}
+
+impl StartError {
+    /// A start that failed at this step, with nothing more to tell.
+    pub fn new(problem: StartProblem, message: String) -> Self {
+        Self { problem, message, exit_code: None, id: None }
+    }
 }
 
 /// Why a launcher could not do something else.

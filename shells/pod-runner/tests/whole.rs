@@ -154,6 +154,26 @@ async fn a_pod_with_volumes_and_variables_runs_as_its_manifest_says() {
 }
 
 #[tokio::test]
+async fn a_status_tells_whose_processes_run_also_of_one_that_could_not_be_executed() {
+    let bench = Bench::new();
+    let missing = json!({"name": "missing", "image": "none", "command": ["/no/such/program"]});
+    let spec = json!({"restartPolicy": "Never", "containers": [shell("main", "id -u; id -g", json!({})), missing]});
+    let statuses = bench.run(&spec).await.status.container_statuses.unwrap();
+    let is_of = |id: &Option<String>, end: &str| {
+        let id = id.as_deref().unwrap_or_default();
+        assert!(id.starts_with("host://whole-") && id.ends_with(end), "{id}");
+    };
+    let user = statuses[0].user.clone().unwrap().linux.unwrap();
+    assert_eq!(bench.log("main"), [user.uid.to_string(), user.gid.to_string()]);
+    assert_eq!(user.supplemental_groups.unwrap()[0], user.gid);
+    is_of(&statuses[0].container_id, ".main.0");
+    let terminated = statuses[1].state.clone().unwrap().terminated.unwrap();
+    assert_eq!((terminated.reason.as_deref(), terminated.exit_code), (Some("StartError"), 128));
+    is_of(&terminated.container_id, ".missing.0");
+    assert_eq!(statuses[1].container_id, terminated.container_id);
+}
+
+#[tokio::test]
 async fn a_missing_object_waits_and_a_stop_ends_the_wait() {
     let bench = Bench::new();
     let runner = bench.runner(&json!({

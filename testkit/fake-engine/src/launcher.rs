@@ -47,6 +47,7 @@ impl EngineLauncher {
         Ok(Running {
             id: id.clone(),
             started_at: container.started_at,
+            user: None,
             output: Output::Messages(output),
             stdin: None,
             terminal: None,
@@ -105,17 +106,14 @@ impl Launcher for EngineLauncher {
                 problem: StartProblem::Exec,
                 message: format!("exec: {:?}: executable file not found in $PATH", words.first()),
                 exit_code: Some(127),
+                id: None,
             })?;
             let found = self.engine.found(&plan.uid).into_iter().find(|found| found.instance == instance);
             let id = match found {
                 Some(found) => ContainerId(found.id),
                 None => self.engine.begin((&plan.uid, &instance), program, env),
             };
-            self.join(&id).map_err(|error| StartError {
-                problem: StartProblem::Create,
-                message: error.to_string(),
-                exit_code: None,
-            })
+            self.join(&id).map_err(|error| StartError::new(StartProblem::Create, error.to_string()))
         })
     }
 

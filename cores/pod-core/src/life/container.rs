@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::backoff::BackOff;
 use super::probe::Probes;
-use super::{Exit, StartProblem};
+use super::{Exit, LinuxUser, StartProblem};
 
 /// One container of the pod, at the same place in the list as in the plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +39,8 @@ pub(super) struct Container {
     pub image_id: String,
     /// The launcher's id of the last run.
     pub id: String,
+    /// Whom the last run runs as, where that is known.
+    pub user: Option<LinuxUser>,
     /// An init container only: it has done what the next one waits for (and may run again, if it is a sidecar).
     pub passed: bool,
 }
@@ -156,6 +158,7 @@ impl Container {
             pull_error: String::new(),
             image_id: String::new(),
             id: String::new(),
+            user: None,
             passed: false,
         }
     }

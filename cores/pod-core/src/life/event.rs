@@ -54,6 +54,8 @@ pub enum Event {
         instance: Instance,
         /// The launcher's opaque id, for `containerID`: `host://…`.
         id: String,
+        /// Whom its process runs as, where the launcher tells.
+        user: Option<LinuxUser>,
     },
     /// [`Action::Start`] failed before the process ran.
     StartFailed {
@@ -63,6 +65,8 @@ pub enum Event {
         problem: StartProblem,
         /// The cause.
         message: String,
+        /// The launcher's opaque id where the container had come to be, as with [`StartProblem::Exec`].
+        id: Option<String>,
     },
     /// The container's main process has ended and nothing of this run is left.
     Exited {
@@ -165,6 +169,17 @@ pub struct PodAddresses {
     pub pod: Vec<IpAddr>,
     /// `hostIP` first, then the other family.
     pub host: Vec<IpAddr>,
+}
+
+/// Whom a container's first process runs as: `status.containerStatuses[].user.linux`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinuxUser {
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its supplementary groups; a kubelet with containerd shows the group first among them.
+    pub groups: Vec<u32>,
 }
 
 /// How a process ended.

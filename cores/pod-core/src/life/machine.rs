@@ -55,6 +55,13 @@ pub struct Machine {
     pub(super) transitions: Vec<Transition>,
 }
 
+/// A start that failed.
+struct StartFailed {
+    problem: StartProblem,
+    message: String,
+    id: String,
+}
+
 /// Whether the pod stands.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Prepare {
@@ -186,14 +193,16 @@ impl Machine {
                     self.image_failed(i, problem, message, actions);
                 }
             }
-            Event::Started { instance, id } => {
+            Event::Started { instance, id, user } => {
                 if let Some(i) = self.find(&instance, |state| matches!(state, State::Starting)) {
+                    self.containers[i].user = user;
                     self.started(i, id, self.now, actions);
                 }
             }
-            Event::StartFailed { instance, problem, message } => {
+            Event::StartFailed { instance, problem, message, id } => {
                 if let Some(i) = self.find(&instance, |state| matches!(state, State::Starting)) {
-                    self.start_failed(i, problem, message, actions);
+                    let failed = StartFailed { problem, message, id: id.unwrap_or_default() };
+                    self.start_failed(i, failed, actions);
                 }
             }
             Event::Exited { instance, exit, message } => {
@@ -286,7 +295,8 @@ impl Machine {
     }
 
     /// `kuberuntime_container.go`, `startContainer`: which step failed decides the reason.
-    fn start_failed(&mut self, i: usize, problem: StartProblem, message: String, actions: &mut Vec<Action>) {
+    fn start_failed(&mut self, i: usize, failed: StartFailed, actions: &mut Vec<Action>) {
+        let StartFailed { problem, message, id } = failed;
         let (now, pace) = (self.now, self.pace);
         if problem == StartProblem::Exec {
             self.note(Some(i), false, "Created", "Container created".to_owned(), actions);
@@ -296,8 +306,10 @@ impl Machine {
         container.say(problem.reason(), message.clone());
         if problem == StartProblem::Exec {
             container.show();
+            container.id.clone_from(&id);
+            container.user = None;
             container.exited_at = Some(now);
-            container.end(Ended::not_started(message, now, String::new()), after(now, pace.resync));
+            container.end(Ended::not_started(message, now, id), after(now, pace.resync));
             self.restart_all_if_ruled(i);
         } else {
             container.state = State::Idle(after(now, pace.retry));

@@ -27,7 +27,8 @@ impl Machine {
         if phase != Phase::Pending {
             // What a cgroup holds: CPU and memory, limited only where the pod itself or every container is
             // (`pkg/kubelet/cm/helpers_linux.go`, `ResourceConfigForPod`).
-            let of_pod = |name: &String| own.and_then(|own| own.limits.as_ref()).is_some_and(|it| it.contains_key(name));
+            let of_pod =
+                |name: &String| own.and_then(|own| own.limits.as_ref()).is_some_and(|it| it.contains_key(name));
             let everywhere =
                 |name: &String| of_pod(name) || self.plan.containers.iter().all(|it| it.limits.contains_key(name));
             requests.retain(|name, _| matches!(name.as_str(), "cpu" | "memory"));

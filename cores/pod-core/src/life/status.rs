@@ -6,16 +6,16 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container as Spec, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-    ContainerStatus, HostIP, PodIP, PodStatus, VolumeMountStatus,
+    ContainerStatus, ContainerUser, HostIP, LinuxContainerUser, PodIP, PodStatus, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::Machine;
 use super::container::Ended;
 use super::ending::Cause;
 use super::machine::Prepare;
 use super::phase::{Shown, View};
 use super::start::DEADLINE;
+use super::{LinuxUser, Machine};
 use crate::plan::{ContainerName, QosClass, Role};
 
 /// How a container last ended, for whoever must give an exit code.
@@ -152,6 +152,7 @@ impl Machine {
                 .filter(|_| known)
                 .and_then(|spec| spec.resources.as_ref().and_then(|resources| resources.requests.clone())),
             volume_mounts: spec.and_then(mounts),
+            user: container.user.as_ref().filter(|_| known).map(shown_user),
             ..ContainerStatus::default()
         }
     }
@@ -216,6 +217,12 @@ fn qos_name(class: QosClass) -> &'static str {
         QosClass::Burstable => "Burstable",
         QosClass::BestEffort => "BestEffort",
     }
+}
+
+fn shown_user(user: &LinuxUser) -> ContainerUser {
+    let groups: Vec<i64> = user.groups.iter().copied().map(i64::from).collect();
+    let (uid, gid) = (user.uid.into(), user.gid.into());
+    ContainerUser { linux: Some(LinuxContainerUser { uid, gid, supplemental_groups: list(groups) }) }
 }
 
 /// `status.containerStatuses[].volumeMounts`; no launcher of ours makes mounts below a read-only one read-only too.

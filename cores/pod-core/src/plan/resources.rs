@@ -107,9 +107,7 @@ pub(super) fn qos_class(spec: &PodSpec) -> Result<QosClass, PlanError> {
 }
 
 /// Only CPU and memory count, and only where they are more than nothing.
-fn counted(
-    written: Option<&BTreeMap<String, Written>>,
-) -> Result<Amounts, PlanError> {
+fn counted(written: Option<&BTreeMap<String, Written>>) -> Result<Amounts, PlanError> {
     let mut amounts = quantities("resources", written)?;
     amounts.retain(|name, amount| matches!(name.as_str(), "cpu" | "memory") && *amount > Quantity::ZERO);
     Ok(amounts)

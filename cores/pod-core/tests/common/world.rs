@@ -165,7 +165,7 @@ impl World {
                     self.images.remove(&instance);
                     self.started.remove(&instance);
                 }
-                self.happens(Event::StartFailed { instance, problem, message: text() })
+                self.happens(Event::StartFailed { instance, problem, message: text(), id: None })
             }
             Action::Start(instance) if choices.one_in(8) => {
                 // It ended before its start was told.
@@ -175,7 +175,7 @@ impl World {
                 let process = Process { began: self.now, kill_at: None, told: false };
                 self.alive.insert(instance.clone(), process);
                 let id = format!("fake://{}-{}", instance.container, instance.attempt);
-                self.happens(Event::Started { instance, id })
+                self.happens(Event::Started { instance, id, user: None })
             }
             Action::Hook { instance, hook, .. } => {
                 let outcome = if bad { HookOutcome::Failed(text()) } else { HookOutcome::Done };

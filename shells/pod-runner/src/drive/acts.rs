@@ -103,6 +103,7 @@ impl Runner {
                     instance: instance.clone(),
                     id: id.clone(),
                     started_at,
+                    user: None,
                     stdin: None,
                     terminal: None,
                 };

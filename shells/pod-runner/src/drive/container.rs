@@ -13,7 +13,7 @@ use super::claim;
 use super::pod::{Happened, Live, Pod, Stand};
 use super::resolve;
 use crate::directory::DirectoryError;
-use crate::launcher::{BoxFuture, ContainerId, Output, Running, StartError, StartRequest};
+use crate::launcher::{BoxFuture, ContainerId, Output, StartError, StartRequest};
 use crate::log::{self, Drained, LogSink, LogTrouble, termination_message};
 
 /// How long after a container's end its output may still come: only a process that is none of the container's can hold
@@ -38,11 +38,12 @@ pub(super) async fn run(pod: Arc<Pod>, stand: Option<Arc<Stand>>, instance: Inst
             pod.tell(Happened::Runs(live)).await;
             end(&pod, instance, running.ended, log).await;
         }
-        Err(StartError { problem, message, exit_code }) => {
+        Err(StartError { problem, message, exit_code, id }) => {
             if let Some(code) = exit_code {
                 pod.tell(Happened::NotExecuted(instance.clone(), code)).await;
             }
-            pod.tell(Event::StartFailed { instance, problem, message }).await;
+            let id = id.map(|id| pod.shown_id(&id.0));
+            pod.tell(Event::StartFailed { instance, problem, message, id }).await;
         }
     }
 }
@@ -50,9 +51,12 @@ pub(super) async fn run(pod: Arc<Pod>, stand: Option<Arc<Stand>>, instance: Inst
 /// Joins a container that an earlier process of ours started, and stays with it to its end.
 pub(super) async fn adopt(pod: Arc<Pod>, instance: Instance, id: ContainerId) {
     match pod.launcher.adopt(&id).await {
-        Ok(Running { output, ended, .. }) => {
-            let log = begin_log(&pod, &instance, output).await;
-            end(&pod, instance, ended, log).await;
+        Ok(mut running) => {
+            let live = Live::of(instance.clone(), &mut running);
+            let log = begin_log(&pod, &instance, running.output).await;
+            // The machine knows of it; this brings its stdin and its terminal.
+            pod.tell(Happened::Runs(live)).await;
+            end(&pod, instance, running.ended, log).await;
         }
         // It ended between the listing and now; how is not known.
         Err(error) => {
@@ -96,7 +100,7 @@ fn message(pod: &Pod, instance: &Instance, code: i32) -> String {
 }
 
 fn config(message: String) -> StartError {
-    StartError { problem: StartProblem::Config, message, exit_code: None }
+    StartError::new(StartProblem::Config, message)
 }
 
 /// Everything the container starts with, computed at this moment as a kubelet does

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use outrigger_pod_core::claim::ClaimValue;
 use outrigger_pod_core::env::Sources;
-use outrigger_pod_core::life::{Event, Instance, PodAddresses};
+use outrigger_pod_core::life::{Event, Instance, LinuxUser, PodAddresses};
 use outrigger_pod_core::plan::{ContainerName, PodPlan};
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,11 @@ impl Pod {
     /// Tells the runner. It listens until every task has ended.
     pub async fn tell(&self, happened: impl Into<Happened>) {
         let _ = self.happened.send(happened.into()).await;
+    }
+
+    /// A container's id as a status shows it: `host://…`.
+    pub fn shown_id(&self, id: &str) -> String {
+        format!("{}://{id}", self.launcher.name())
     }
 
     pub fn clock(&self) -> &Clock {
@@ -81,6 +86,7 @@ pub(super) struct Live {
     pub instance: Instance,
     pub id: ContainerId,
     pub started_at: jiff::Timestamp,
+    pub user: Option<LinuxUser>,
     pub stdin: Option<Outgoing>,
     pub terminal: Option<Arc<dyn Terminal>>,
 }
@@ -92,6 +98,7 @@ impl Live {
             instance,
             id: running.id.clone(),
             started_at: running.started_at,
+            user: running.user.take(),
             stdin: running.stdin.take(),
             terminal: running.terminal.clone(),
         }

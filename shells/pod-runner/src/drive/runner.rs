@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PodStatus;
 use outrigger_pod_core::env::Sources;
-use outrigger_pod_core::life::{Deletion, Event, Instance, LastExit, Lost, Machine, Note, Options, World};
+use outrigger_pod_core::life::{Deletion, Event, Found, Instance, LastExit, Lost, Machine, Note, Options, World};
 use outrigger_pod_core::plan::{ContainerName, PodPlan};
 use outrigger_pod_core::quantity::Quantity;
 use outrigger_runtime::Children;
@@ -264,7 +264,9 @@ impl Runner {
         let found = self.pod.launcher.list(&self.pod.plan.uid).await.map_err(RunError::List)?;
         let lost = if self.pod.options.containers_end_with_runner { Lost::PodOver } else { Lost::Ended };
         let options = Options { back_off_scale: self.pod.options.back_off_scale };
-        let world = World { found: &found, lost };
+        let shown: Vec<Found> =
+            found.iter().map(|found| Found { id: self.pod.shown_id(&found.id), ..found.clone() }).collect();
+        let world = World { found: &shown, lost };
         let (machine, actions) = Machine::restore(Arc::clone(&self.pod.plan), options, &record, world, now)?;
         self.machine = machine;
         let refused = if self.publisher.stood() { self.stand_again().await } else { None };
@@ -311,7 +313,8 @@ impl Runner {
             }
             Happened::Waits(waiting) => self.publisher.waits(waiting),
             Happened::Runs(live) => {
-                let event = Event::Started { instance: live.instance.clone(), id: live.id.0.clone() };
+                let (instance, id) = (live.instance.clone(), self.pod.shown_id(&live.id.0));
+                let event = Event::Started { instance, id, user: live.user.clone() };
                 self.publisher.executed(&live.instance);
                 self.live.insert(live.instance.clone(), live);
                 return Some(event);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use outrigger_host::users;
-use outrigger_pod_core::life::StartProblem;
+use outrigger_pod_core::life::{LinuxUser, StartProblem};
 use outrigger_pod_core::plan::{ContainerPlan, PodPlan, SecurityPlan};
 use rustix::process::{getegid, geteuid, getgroups};
 
@@ -65,6 +65,20 @@ pub fn identity(abilities: &Abilities, plan: &PodPlan, container: &ContainerPlan
     Ok(identity)
 }
 
+/// Whom a process with this identity runs as, as it sees itself. The group is first among its groups, as containerd has
+/// it; other groups of the caller have no number in a user namespace.
+pub fn linux_user(abilities: &Abilities, identity: &Identity) -> LinuxUser {
+    let uid = identity.uid.unwrap_or_else(|| geteuid().as_raw());
+    let gid = identity.gid.unwrap_or_else(|| getegid().as_raw());
+    let own = || getgroups().unwrap_or_default().into_iter().map(rustix::process::Gid::as_raw).collect();
+    let others = match rights(abilities) {
+        Rights::StandIn => Vec::new(),
+        Rights::Any | Rights::Own => identity.groups.clone().unwrap_or_else(own),
+    };
+    let groups = std::iter::once(gid).chain(others.into_iter().filter(|group| *group != gid)).collect();
+    LinuxUser { uid, gid, groups }
+}
+
 fn user(uid: u32) -> Option<users::User> {
     // A directory service that fails knows nobody.
     users::by_uid(Path::new("/"), uid).ok().flatten()
@@ -107,7 +121,7 @@ fn verify_non_root(plan: &PodPlan, container: &ContainerPlan) -> Result<(), Star
     };
     let PodPlan { name, namespace, uid, .. } = plan;
     let message = format!("{fault} (pod: \"{name}_{namespace}({uid})\", container: {})", container.name);
-    Err(StartError { problem: StartProblem::Config, message, exit_code: None })
+    Err(StartError::new(StartProblem::Config, message))
 }
 
 /// The capabilities that the container loses, by number: what `drop` names (or `ALL`) without what `add` names.

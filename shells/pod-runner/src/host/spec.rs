@@ -115,7 +115,7 @@ pub fn no_command(container: &str) -> String {
 }
 
 pub fn refused(message: String) -> StartError {
-    StartError { problem: StartProblem::Create, message, exit_code: None }
+    StartError::new(StartProblem::Create, message)
 }
 
 /// The number of a signal named with `SIG` (as `lifecycle.stopSignal` does, real-time signals included).

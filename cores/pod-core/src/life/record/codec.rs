@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::RestoreError;
-use crate::life::PodAddresses;
 use crate::life::backoff::BackOff;
 use crate::life::conditions::Transition;
 use crate::life::container::{Container, Ended, Run, Stage, State, Stop, StopCause, Why};
@@ -18,6 +17,7 @@ use crate::life::ending::{Cause, Ending};
 use crate::life::machine::Prepare;
 use crate::life::phase::Phase;
 use crate::life::probe::{Probe, Probes};
+use crate::life::{LinuxUser, PodAddresses};
 
 pub(super) type Read<T> = Result<T, RestoreError>;
 
@@ -123,8 +123,10 @@ record_struct!(Container {
     pull_error,
     image_id,
     id,
+    user,
     passed
 });
+record_struct!(LinuxUser { uid, gid, groups });
 record_enum!(State { Idle(not_before), Pulling, Starting, Running(run) });
 record_struct!(Run { id, started_at, hook, started, probes, stop });
 record_struct!(Probes { startup, readiness, liveness });
