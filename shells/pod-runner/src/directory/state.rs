@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -10,6 +11,9 @@ use super::format::{self, JobSpec, PodSpec};
 use super::lock::{self, Lock};
 use super::run::{OwnedRun, RunDirectory};
 use super::{DirectoryError, Kind, ObjectName, write};
+
+/// How long it may take until it is seen what the holder of a name's lock does with it.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// A state directory: this user's own, or for reading another user's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,10 +47,8 @@ impl StateDirectory {
     fn create<T: Serialize>(&self, kind: Kind, name: &ObjectName, spec: &T) -> Result<OwnedRun, DirectoryError> {
         let of_name = self.of_name(kind, name);
         write::directory(&of_name)?;
-        let runs = self.runs(kind, name)?;
-        let latest = runs.last().map_or(0, RunDirectory::number);
         let refused = |run| DirectoryError::Runs { kind, name: name.clone(), run };
-        let name_lock = Lock::take(&lock::file(&of_name))?.ok_or_else(|| refused(latest))?;
+        let name_lock = self.lock_name(kind, name)?.map_err(refused)?;
         for run in self.runs(kind, name)? {
             if run.life()?.may_live() {
                 return Err(refused(run.number()));
@@ -61,6 +63,27 @@ impl StateDirectory {
         let run_lock = Lock::take(&lock::file(&unfinished))?.ok_or_else(|| refused(number))?;
         fs::rename(&unfinished, directory.path()).map_err(DirectoryError::io("cannot make", directory.path()))?;
         Ok(OwnedRun::new(directory, run_lock, name_lock))
+    }
+
+    /// The lock of a name, or the number of the run that has it. Whoever holds the lock without a living run is about to
+    /// make one, or looks whether the name can be forgotten: both take a moment.
+    fn lock_name(&self, kind: Kind, name: &ObjectName) -> Result<Result<Lock, u32>, DirectoryError> {
+        let until = Instant::now() + MOMENT;
+        loop {
+            if let Some(lock) = Lock::take(&lock::file(&self.of_name(kind, name)))? {
+                return Ok(Ok(lock));
+            }
+            let runs = self.runs(kind, name)?;
+            for run in runs.iter().rev() {
+                if run.life()?.may_live() {
+                    return Ok(Err(run.number()));
+                }
+            }
+            if Instant::now() >= until {
+                return Ok(Err(runs.last().map_or(1, |run| run.number() + 1)));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// The latest run of this name.
