@@ -7,6 +7,7 @@ mod support;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use support::site::wait_until;
 use support::{Machine, Said};
 
 /// A pod with one container that runs this shell text.
@@ -96,6 +97,45 @@ fn a_detached_pod_is_listed_talked_to_described_and_removed() {
     assert_eq!(machine.run(&["logs", "-f", "web"]).out, "begun\n");
     assert_eq!(machine.run(&["rm", "web"]).out, "pod web removed\n");
     assert!(machine.run(&["ps"]).out.starts_with("No pods here"));
+}
+
+#[test]
+fn the_removal_of_a_pod_that_has_just_ended_waits_for_its_runner() {
+    let machine = Machine::new();
+    assert_eq!(machine.run_pod(&pod("a", "true", ""), &[]).code, 0);
+    let run = machine.state().join("pods/default/a/1");
+    let runner = std::fs::File::open(run.join("lock")).unwrap();
+    runner.lock().unwrap();
+    let removal = machine.command(&["rm", "a"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let waits = format!(":{} ", std::os::unix::fs::MetadataExt::ino(&runner.metadata().unwrap()));
+    wait_until("the removal to wait", || {
+        let locks = std::fs::read_to_string("/proc/locks").unwrap();
+        locks.lines().any(|line| line.contains("-> FLOCK") && line.contains(&waits))
+    });
+    drop(runner);
+    let said = Said::of(removal.wait_with_output().unwrap());
+    assert_eq!((said.code, said.out.as_str()), (0, "pod a removed\n"), "{said:?}");
+    assert!(!run.exists());
+}
+
+#[test]
+fn a_follower_of_a_log_ends_with_the_run_of_its_container_or_with_its_runner() {
+    let machine = Machine::new();
+    let text = pod("a", "echo begun; read line; echo last", "    stdin: true\n")
+        + "  - {name: b, image: none, command: [sleep, '600']}\n";
+    assert_eq!(machine.run_pod(&text, &["--detach"]).code, 0);
+    let follow = |container: &str| {
+        let mut command = machine.command(&["logs", "-f", "a", "-c", container]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let (of_app, of_b) = (follow("app"), follow("b"));
+    let mut attached = machine.command(&["attach", "-i", "a", "-c", "app"]).stdin(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut attached.stdin.take().unwrap(), b"go\n").unwrap();
+    let said = Said::of(of_app.wait_with_output().unwrap());
+    assert_eq!((said.code, said.out.as_str()), (0, "begun\nlast\n"), "{said:?}");
+    assert!(attached.wait().unwrap().success());
+    machine.stopped();
+    assert_eq!(Said::of(of_b.wait_with_output().unwrap()).code, 0);
 }
 
 #[test]

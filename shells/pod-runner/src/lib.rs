@@ -8,6 +8,7 @@
 
 pub mod agent;
 pub mod apptainer;
+pub mod changes;
 pub mod claims;
 pub mod control;
 pub mod directory;

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ContainerStatus;
 use outrigger_pod_core::life::Instance;
 use outrigger_pod_core::plan::ContainerName;
-use outrigger_pod_runner::directory::{Kind, RunDirectory, StateDirectory};
+use outrigger_pod_runner::changes::Changes;
+use outrigger_pod_runner::directory::{Kind, RunDirectory, StateDirectory, StatusFile};
 use outrigger_pod_runner::log::read::{Line, LogReader, LogText, ReadOptions, latest_attempt};
 use outrigger_runtime::Children;
 use tokio::sync::mpsc;
@@ -129,27 +130,26 @@ fn reader(pod: &PodRecord, container: &str, attempt: u32, args: &LogsArgs) -> an
 
 /// Resolves when the run of a container is over.
 async fn over(directory: RunDirectory, run: Arc<Instance>) {
-    let mut pause = tokio::time::interval(std::time::Duration::from_millis(200));
-    loop {
-        pause.tick().await;
-        let lives = directory.life().is_ok_and(|life| life.may_live());
-        let Ok(Some(file)) = directory.status() else {
-            if lives {
-                continue;
-            }
-            return;
-        };
-        let statuses = file.status.init_container_statuses.iter().flatten();
-        let mut statuses = statuses.chain(file.status.container_statuses.iter().flatten());
-        let ended = statuses.any(|it| {
+    let mut changes = Changes::of(directory.path());
+    let mut runner_ended = std::pin::pin!(super::talk::wait_for_end(&directory));
+    while !directory.status().is_ok_and(|file| file.is_some_and(|file| is_over(&file, &run))) {
+        tokio::select! {
+            () = changes.next() => (),
+            // A runner that was killed writes nothing any more.
+            _ = &mut runner_ended => return,
+        }
+    }
+}
+
+fn is_over(file: &StatusFile, run: &Instance) -> bool {
+    let statuses = file.status.init_container_statuses.iter().flatten();
+    let mut statuses = statuses.chain(file.status.container_statuses.iter().flatten());
+    file.end.is_some()
+        || statuses.any(|it| {
             let attempt = u32::try_from(it.restart_count).unwrap_or(0);
             let terminated = it.state.as_ref().is_some_and(|state| state.terminated.is_some());
             it.name == run.container.0 && (attempt > run.attempt || attempt == run.attempt && terminated)
-        });
-        if ended || file.end.is_some() || !lives {
-            return;
-        }
-    }
+        })
 }
 
 async fn send(mut reader: LogReader, source: usize, tell: mpsc::Sender<(usize, Vec<Line>)>) -> anyhow::Result<()> {

@@ -13,6 +13,9 @@ use crate::record::{self, Record};
 use crate::show::out;
 use crate::text;
 
+/// How long a runner whose pod has ended may take to end; a little more than it allows itself for its last tasks.
+const LAST_BREATH: Duration = Duration::from_secs(12);
+
 /// Removes pods and jobs with all their runs; with `--force` they are stopped first.
 pub async fn rm(args: &RmArgs, state: &StateDirectory, interrupted: &CancellationToken) -> anyhow::Result<i32> {
     let mut code = 0;
@@ -26,6 +29,7 @@ pub async fn rm(args: &RmArgs, state: &StateDirectory, interrupted: &Cancellatio
                 () = interrupted.cancelled() => return Ok(crate::verdict::INTERRUPTED),
             }
         }
+        wait_for_last_breath(&directory).await?;
         if let Err(error) = remove(state, &directory) {
             out::note(&format!("outrigger rm: {error:#}"));
             code = 1;
@@ -49,6 +53,16 @@ fn targets(args: &RmArgs, state: &StateDirectory) -> anyhow::Result<Vec<RunDirec
     }
     let found = args.targets.names.iter().map(|word| record::find(state, word, args.targets.namespace.as_deref()));
     Ok(found.collect::<Result<_, _>>()?)
+}
+
+/// A runner that has written its end down needs a moment to go.
+async fn wait_for_last_breath(directory: &RunDirectory) -> anyhow::Result<()> {
+    let has_ended = Record::read(directory.clone()).is_ok_and(|record| record.has_ended());
+    if has_ended && directory.life()?.may_live() {
+        // Where it takes longer, the removal says that it still runs.
+        let _ = tokio::time::timeout(LAST_BREATH, talk::wait_for_end(directory)).await;
+    }
+    Ok(())
 }
 
 /// Removes all runs of a name; nothing where its newest one lives.

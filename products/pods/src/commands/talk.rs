@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use outrigger_pod_runner::control::{AttachQuery, Client, ExecQuery, StopQuery};
-use outrigger_pod_runner::directory::{Kind, RunDirectory, StateDirectory};
+use outrigger_pod_runner::directory::{RunDirectory, StateDirectory};
 use tokio_util::sync::CancellationToken;
 
 use super::session::{self, Ended, Wishes};
@@ -139,17 +139,9 @@ pub async fn ask_to_stop(record: &Record, grace: Option<Duration>) -> anyhow::Re
     Ok(true)
 }
 
-/// Waits until the run has its end written down, or its runner is gone.
+/// Waits until the runner of a run has ended or was killed: then its end is written down, or never will be, and its name is
+/// free for another run.
 pub async fn wait_for_end(directory: &RunDirectory) -> anyhow::Result<()> {
-    let mut pause = tokio::time::interval(Duration::from_millis(50));
-    loop {
-        pause.tick().await;
-        let ended = match directory.kind() {
-            Kind::Pod => directory.status()?.is_some_and(|file| file.end.is_some()),
-            Kind::Job => directory.job_status()?.is_some_and(|file| file.end.is_some()),
-        };
-        if ended || !directory.life()?.may_live() {
-            return Ok(());
-        }
-    }
+    let directory = directory.clone();
+    Ok(tokio::task::spawn_blocking(move || directory.wait_for_runner()).await??)
 }

@@ -7,11 +7,15 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::{DirectoryError, RunnerIdentity, write};
+
+/// How often a runner is looked at where its lock cannot tell.
+const POLL: Duration = Duration::from_millis(250);
 
 /// A lock that is held until this value is dropped or the process ends.
 #[derive(Debug)]
@@ -75,6 +79,29 @@ impl Lock {
         matches!((ours, there), (Ok(ours), Ok(there)) if ours == there)
     }
 
+    /// Waits until the process that took the lock at `path` has ended. Blocks its thread: the kernel tells. Where the file
+    /// system cannot tell, it is looked at again and again.
+    pub(crate) fn wait(path: &Path) -> Result<(), DirectoryError> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(DirectoryError::io("cannot open", path)(source)),
+        };
+        loop {
+            match flock(&file, FlockOperation::LockShared) {
+                Ok(()) => return Ok(()),
+                Err(Errno::INTR) => (),
+                Err(errno) if unsupported(errno) => break,
+                Err(errno) => return Err(DirectoryError::io("cannot lock", path)(errno.into())),
+            }
+        }
+        tracing::warn!("Waiting for a runner by looking at {} every {POLL:?}: it cannot be locked", path.display());
+        while by_identity(written(path)).may_live() {
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
     /// Whether the process that took the lock at `path` lives. A missing file means that nobody did.
     pub(crate) fn life(path: &Path) -> Result<RunnerLife, DirectoryError> {
         let file = match File::open(path) {
@@ -131,6 +158,24 @@ mod tests {
         drop(held);
         assert_eq!(Lock::life(&path).unwrap(), RunnerLife::Dead);
         assert!(Lock::take(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_lock_is_waited_for_until_its_holder_is_gone() {
+        let place = tempfile::tempdir().unwrap();
+        let path = file(place.path());
+        Lock::wait(&path).unwrap();
+        let held = Lock::take(&path).unwrap().expect("nobody else holds it");
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                Lock::wait(&path).unwrap();
+                tell.send(Lock::life(&path).unwrap()).unwrap();
+            });
+            assert!(told.try_recv().is_err());
+            drop(held);
+            assert_eq!(told.recv().unwrap(), RunnerLife::Dead);
+        });
     }
 
     #[test]

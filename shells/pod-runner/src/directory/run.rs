@@ -48,6 +48,12 @@ impl RunDirectory {
         Lock::life(&lock::file(&self.path))
     }
 
+    /// Waits until its runner has ended, and has let go of the directory. Blocks its thread, without looking again and
+    /// again where the file system has locks.
+    pub fn wait_for_runner(&self) -> Result<(), DirectoryError> {
+        Lock::wait(&lock::file(&self.path))
+    }
+
     /// `spec.json` of a pod.
     pub fn pod_spec(&self) -> Result<PodSpec, DirectoryError> {
         format::load(&self.spec_file())
@@ -117,7 +123,7 @@ impl RunDirectory {
     /// Takes over a directory whose runner has died; `None` where the runner lives or another process was faster.
     pub fn take_over(&self) -> Result<Option<OwnedRun>, DirectoryError> {
         let lock = Lock::take(&lock::file(&self.path))?;
-        Ok(lock.map(|lock| OwnedRun { directory: self.clone(), _run: lock, _name: None }))
+        Ok(lock.map(|lock| OwnedRun { directory: self.clone(), _name: None, _run: lock }))
     }
 
     /// Sets or lifts the exemption from automatic removal.
@@ -145,13 +151,14 @@ impl RunDirectory {
 #[derive(Debug)]
 pub struct OwnedRun {
     directory: RunDirectory,
-    _run: Lock,
+    // Dropped before the run's own: who has waited for that one may run the name again.
     _name: Option<Lock>,
+    _run: Lock,
 }
 
 impl OwnedRun {
     pub(crate) fn new(directory: RunDirectory, run: Lock, name: Lock) -> Self {
-        Self { directory, _run: run, _name: Some(name) }
+        Self { directory, _name: Some(name), _run: run }
     }
 
     /// The directory.

@@ -17,7 +17,6 @@
 //! At the limits: a line is joined up to 256 KiB, and what is longer comes in parts; a record that is not in the CRI format
 //! comes as it stands; where inotify is not to be had, the files are looked at four times a second, and the log says so.
 
-mod change;
 mod cursor;
 mod join;
 mod state;
@@ -30,8 +29,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
-use self::change::Changes;
 use self::state::{State, Step};
+use crate::changes::Changes;
 use crate::launcher::{BoxFuture, LogStream};
 
 pub use self::join::{Line, LogText};

@@ -13,31 +13,37 @@ use tracing::warn;
 /// How often the files are looked at without inotify.
 const POLL: Duration = Duration::from_millis(250);
 
-pub(super) enum Changes {
+/// Watches one directory.
+#[derive(Debug)]
+pub struct Changes(Source);
+
+#[derive(Debug)]
+enum Source {
     /// The inotify descriptor: like a pipe it is readable when there are events.
     Told(pipe::Receiver),
     Polled,
 }
 
 impl Changes {
-    /// Watches a directory from now on. One that does not exist yet is polled.
-    pub(super) fn of(directory: &Path) -> Self {
+    /// Watches a directory from now on: files that appear in it, are replaced or written to. One that does not exist yet
+    /// is polled. Must be called within a tokio runtime.
+    pub fn of(directory: &Path) -> Self {
         match watch(directory) {
-            Ok(watch) => Self::Told(watch),
+            Ok(watch) => Self(Source::Told(watch)),
             Err(error) => {
-                warn!("Following the logs in {} by looking every {POLL:?}: inotify: {error}", directory.display());
-                Self::Polled
+                warn!("Following what is in {} by looking every {POLL:?}: inotify: {error}", directory.display());
+                Self(Source::Polled)
             }
         }
     }
 
     /// Waits until something may have changed since the last call. Cancelling it loses nothing.
-    pub(super) async fn next(&mut self) {
-        match self {
-            Self::Polled => sleep(POLL).await,
-            Self::Told(watch) => {
+    pub async fn next(&mut self) {
+        match &mut self.0 {
+            Source::Polled => sleep(POLL).await,
+            Source::Told(watch) => {
                 if watch.readable().await.is_err() || !drain(watch) {
-                    *self = Self::Polled;
+                    self.0 = Source::Polled;
                 }
             }
         }
