@@ -105,7 +105,12 @@ fn a_killed_runner_takes_its_containers_with_it() {
     for mode in ["namespaces", "keeper"] {
         let mut runner = Runner::start(mode);
         runner.started();
-        assert!(processes(runner.directory.path(), &runner.uid).len() >= 4);
+        // The container's own children come a moment after its start.
+        let until = Instant::now() + Duration::from_secs(20);
+        while processes(runner.directory.path(), &runner.uid).len() < 4 {
+            assert!(Instant::now() < until, "the pod never had its four processes");
+            std::thread::sleep(Duration::from_millis(2));
+        }
         runner.kill();
         runner.nothing_is_left();
     }
