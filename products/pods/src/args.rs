@@ -110,7 +110,7 @@ pub struct HowArgs {
     /// Print the final status in this form (with --dry-run: the pods)
     #[arg(short, long, value_name = "FORM", default_value = "table")]
     pub output: Form,
-    /// Show no progress, only what the containers write
+    /// Show only what the containers write, and what goes wrong
     #[arg(short, long)]
     pub quiet: bool,
 }

@@ -48,6 +48,7 @@ pub fn load(files: &[String], given: &GivenArgs, strict: bool) -> Result<(Work, 
         for (place, object) in objects {
             faults.extend(work.take(place, object, only, &mut seen));
         }
+        faults.sort();
     }
     if work.pods.is_empty() && work.jobs.is_empty() && !faults.has_errors() {
         let beside = work.config_maps.len() + work.secrets.len();

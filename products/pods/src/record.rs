@@ -208,8 +208,8 @@ fn full(name: &ObjectName) -> String {
 pub enum FindError {
     /// There is none.
     #[error(
-        "there is no pod or job {word} in {state}{}; `outrigger ps` lists those there are",
-        .near.as_ref().map(|near| format!(", did you mean {near}?")).unwrap_or_default()
+        "there is no pod or job {word} in {state}; {}`outrigger ps` lists those there are",
+        .near.as_ref().map(|near| format!("did you mean {near}? ")).unwrap_or_default()
     )]
     Missing {
         /// The word as given.

@@ -5,6 +5,7 @@
 //!                                          └──► detached: a process for each
 //! ```
 
+mod absent;
 mod detach;
 mod errand;
 mod foreground;

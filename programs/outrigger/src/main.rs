@@ -6,9 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod surface;
 
-/// Kubernetes for what it does not know by itself.
-///
-/// `outrigger run pod.yaml` runs a real Pod manifest on this machine, without Kubernetes and without a daemon.
+/// Runs Kubernetes pods and jobs on this machine, without Kubernetes and without a daemon.
 #[derive(Parser)]
 #[command(name = "outrigger", version, after_help = EXAMPLES)]
 struct Outrigger {

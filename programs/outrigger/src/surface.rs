@@ -67,12 +67,10 @@ pub fn man(args: &ManArgs) -> ExitCode {
         let rendered = clap_mangen::Man::new(command).render(&mut page);
         return told(rendered.and_then(|()| io::stdout().write_all(&page)));
     };
-    match clap_mangen::generate_to(command, directory) {
+    let written = std::fs::create_dir_all(directory).and_then(|()| clap_mangen::generate_to(command, directory));
+    match written {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => refuse(&format!(
-            "the manual pages could not be written to {}: {error}; does the directory exist?",
-            directory.display()
-        )),
+        Err(error) => refuse(&format!("the manual pages could not be written to {}: {error}", directory.display())),
     }
 }
 

@@ -57,7 +57,9 @@ fn what_cannot_be_started_gives_the_codes_of_a_shell() {
 #[test]
 fn a_pod_out_of_time_gives_124() {
     let machine = Machine::new();
-    assert_eq!(machine.run_pod(&pod("a", "exec sleep 60", ""), &["--timeout", "200ms"]).code, 124);
+    let said = machine.run_pod(&pod("a", "exec sleep 60", ""), &["--timeout", "200ms"]);
+    assert_eq!(said.code, 124);
+    assert!(said.err.contains("outrigger: out of time (--timeout); stopping"), "{}", said.err);
     assert_eq!(machine.run_pod(&pod("b", "exec sleep 60", "  activeDeadlineSeconds: 1\n"), &[]).code, 124);
 }
 
@@ -181,6 +183,22 @@ fn every_fault_of_every_manifest_is_told_at_once_with_its_place() {
         "two.yaml:2:7: kind: Deployment d does not run here",
     ] {
         assert!(said.err.contains(place), "{place} is missing in\n{}", said.err);
+    }
+}
+
+#[test]
+fn what_a_pod_would_wait_for_in_vain_is_refused_with_its_place() {
+    let machine = Machine::new();
+    let text = pod("a", "true", "    envFrom: [{configMapRef: {name: absent}}]\n  - {name: b, image: none}\n")
+        + "  volumes: [{name: v, persistentVolumeClaim: {claimName: data}}]\n";
+    let said = machine.run_pod(&text, &[]);
+    assert_eq!(said.code, 2);
+    for told in [
+        "pod.yaml:11:37: spec.containers[0].envFrom[0].configMapRef.name: the ConfigMap absent is not among",
+        "pod.yaml:12:5: spec.containers[1]: the container b has no command",
+        "spec.volumes[0].persistentVolumeClaim.claimName: no directory is given for the claim data, give one with --volume",
+    ] {
+        assert!(said.err.contains(told), "{told} is missing in\n{}", said.err);
     }
 }
 

@@ -147,7 +147,7 @@ impl Layers {
                 put(value, setting.path.steps(), scalar);
                 overrides.push(Override { path: setting.path.clone(), origin });
             }
-            Err(message) => faults.push(Fault::error(origin, message).path(&setting.path)),
+            Err(message) => faults.push(of_setting(&origin, message, &setting.path)),
         };
         for (name, text) in &self.environment {
             match settings.iter().find(|setting| setting.env == *name) {
@@ -167,6 +167,12 @@ impl Layers {
         }
         overrides
     }
+}
+
+/// A fault of a flag or a variable. A flag says what it sets; a variable's path tells which key it stands for.
+fn of_setting(origin: &str, message: String, path: &Path) -> Fault {
+    let fault = Fault::error(origin, message);
+    if origin.starts_with("--") { fault } else { fault.path(path) }
 }
 
 impl Setting {
@@ -237,7 +243,7 @@ impl Reporter<'_> {
     fn fault(&self, finding: Finding) -> Fault {
         let Finding { path, key, message, help } = finding;
         if let Some(origin) = self.origin(&path) {
-            return Fault::error(origin, message).path(&path).help(help);
+            return of_setting(origin, message, &path).help(help);
         }
         let file = self.layers.file.as_ref().map_or("configuration", |(name, _)| name.as_str());
         let Some(document) = self.document.filter(|document| document.has(&path)) else {

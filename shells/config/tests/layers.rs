@@ -230,9 +230,9 @@ fn what_comes_by_flag_or_environment_is_named_as_it_was_given() {
         .flag("workers", "many")
         .flag("nothing", "1");
     let expected = "\
---launcher: launcher: expected auto, host or apptainer, found \"docker\"
+--launcher: expected auto, host or apptainer, found \"docker\"
 --nothing: no such setting
---workers: workers: expected a whole number, found \"many\"
+--workers: expected a whole number, found \"many\"
 OUTRIGGER_RUN_KEEP: keep: \"soon\" is no duration such as 30s, 5m, 1h30m, 250ms or 7d
 OUTRIGGER_RUN_STATEDIR: warning: no such setting, did you mean OUTRIGGER_RUN_STATE_DIR?
 OUTRIGGER_RUN_STRICT: strict: expected true or false, found \"yes\"";
@@ -244,7 +244,7 @@ fn what_only_a_type_can_refuse_has_its_place_too() {
     let refused = layers("stateDir: /x\nuser: root\n");
     assert_eq!(faults(&refused), "run.yaml:2:7: user: root is not allowed here");
     let refused = layers("stateDir: /x\n").flag("user", "root");
-    assert_eq!(faults(&refused), "--user: user: root is not allowed here");
+    assert_eq!(faults(&refused), "--user: root is not allowed here");
 }
 
 #[test]

@@ -252,7 +252,9 @@ fn state(state: Option<&ContainerState>, now: Timestamp) -> Vec<String> {
         if let (Some(from), Some(to)) = (&ended.started_at, &ended.finished_at) {
             lines.push(format!("ended {}, ran for {}", when(to.0, now), text::age(from.0, to.0)));
         }
-        lines.extend(ended.message.clone().filter(|message| !message.is_empty()));
+        lines.extend(
+            ended.message.as_deref().map(|message| message.trim_end().to_owned()).filter(|message| !message.is_empty()),
+        );
         return lines;
     }
     let waiting = state.waiting.clone().unwrap_or_default();

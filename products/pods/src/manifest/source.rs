@@ -64,7 +64,11 @@ fn read_one(file: &str) -> Result<Vec<Document>, Faults> {
         "-" => ("standard input", read_limited(io::stdin().lock())),
         path => (path, std::fs::File::open(path).and_then(read_limited)),
     };
-    let bytes = bytes.map_err(|error| Fault::error(name, format!("cannot be read: {error}")))?;
+    let bytes = bytes.map_err(|error| match error.kind() {
+        io::ErrorKind::IsADirectory => Fault::error(name, "is a directory").help("name the manifests in it"),
+        io::ErrorKind::NotFound => Fault::error(name, "there is no such file"),
+        _ => Fault::error(name, format!("cannot be read: {error}")),
+    })?;
     outrigger_config::read(name, &bytes)
 }
 
@@ -204,6 +208,6 @@ mod tests {
         let (objects, faults) = read_all(["/nonexistent/a.yaml", "/nonexistent/b.yaml"]);
         assert!(objects.is_empty());
         assert_eq!(faults.len(), 2);
-        assert!(faults.to_string().starts_with("/nonexistent/a.yaml: cannot be read: No such file"));
+        assert!(faults.to_string().starts_with("/nonexistent/a.yaml: there is no such file\n"));
     }
 }

@@ -1,6 +1,7 @@
 //! Errands in this process: one runner for each pod, a view of all of them, Ctrl-C, and the exit code.
 
 use std::io::IsTerminal;
+use std::pin::pin;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
@@ -12,6 +13,7 @@ use outrigger_pod_runner::handle::Handle;
 use outrigger_runtime::{Children, Stop};
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::errand::{Errand, What};
@@ -81,12 +83,12 @@ struct Ran {
 }
 
 async fn work(errands: &[Errand], tools: Tools, events: mpsc::Sender<Event>, stop: &Stop) -> anyhow::Result<Ran> {
-    let mut pods = Children::new(errands.len());
     let (tell, mut ended) = mpsc::channel(errands.len().max(1));
+    let mut starter = Starter { tools, tasks: Children::new(errands.len()), tell, stop: stop.token().clone() };
     let mut handles = Vec::new();
     let mut ran = Ran::default();
     for (place, errand) in errands.iter().enumerate() {
-        match start(place, errand, &tools, &mut pods, &tell, stop) {
+        match starter.start(place, errand) {
             Ok(Some(handle)) => {
                 say(&events, Event::Pod(handle.clone())).await;
                 handles.push(handle);
@@ -98,14 +100,22 @@ async fn work(errands: &[Errand], tools: Tools, events: mpsc::Sender<Event>, sto
             }
         }
     }
+    let Starter { tasks, tell, .. } = starter;
     drop(tell);
     let mut finals = Vec::new();
-    let mut asked = false;
+    let (mut asked, mut late) = (false, false);
+    let limit = errands.iter().find_map(|errand| errand.how.timeout);
+    let mut out_of_time = pin!(sleep(limit.unwrap_or(Duration::MAX)));
     loop {
         let one = tokio::select! {
             () = stop.token().cancelled(), if !asked => {
                 asked = true;
-                say(&events, Event::Say(waits_for(&handles))).await;
+                say(&events, Event::Say(format!("{}; Ctrl-C again kills at once", waits_for(&handles)))).await;
+                continue;
+            }
+            () = &mut out_of_time, if limit.is_some() && !asked && !late => {
+                late = true;
+                say(&events, Event::Fault(format!("out of time (--timeout); {}", waits_for(&handles)))).await;
                 continue;
             }
             one = ended.recv() => one,
@@ -128,7 +138,7 @@ async fn work(errands: &[Errand], tools: Tools, events: mpsc::Sender<Event>, sto
             }
         }
     }
-    pods.finish(LAST_GRACE).await?;
+    tasks.finish(LAST_GRACE).await?;
     finals.sort_by_key(|(place, _)| *place);
     ran.finals = finals.into_iter().map(|(_, object)| object).collect();
     Ok(ran)
@@ -139,38 +149,41 @@ async fn say(events: &mpsc::Sender<Event>, event: Event) {
     let _ = events.send(event).await;
 }
 
-/// Starts an errand; a pod's handle is there at once, those of a Job's pods come as news.
-fn start(
-    place: usize,
-    errand: &Errand,
-    tools: &Tools,
-    tasks: &mut Children,
-    tell: &mpsc::Sender<News>,
-    stop: &Stop,
-) -> anyhow::Result<Option<Handle>> {
-    let Errand { format: _, what, beside, how } = errand;
-    let (tell, stop) = (tell.clone(), stop.token().clone());
-    match what {
-        What::Pod(pod) => {
-            let begun = pod::begin(pod, None, beside, how, tools)?;
-            let handle = begun.handle.clone();
-            let pod = pod.clone();
-            tasks.start(what.label(), async move {
-                let finished = begun.finish(stop).await.map(|outcome| of_pod(&pod, &outcome));
-                let _ = tell.send(News::Ended(place, finished)).await;
-                Ok::<(), anyhow::Error>(())
-            })?;
-            Ok(Some(handle))
-        }
-        What::Job(job) => {
-            let begun = job::begin(job, beside, how, tools)?;
-            let job = job.clone();
-            tasks.start(what.label(), async move {
-                let finished = Box::pin(of_begun_job(begun, &job, &tell, stop)).await;
-                let _ = tell.send(News::Ended(place, finished)).await;
-                Ok::<(), anyhow::Error>(())
-            })?;
-            Ok(None)
+/// What starts errands, and owns what it started.
+struct Starter {
+    tools: Tools,
+    tasks: Children,
+    tell: mpsc::Sender<News>,
+    stop: CancellationToken,
+}
+
+impl Starter {
+    /// Starts an errand; a pod's handle is there at once, those of a Job's pods come as news.
+    fn start(&mut self, place: usize, errand: &Errand) -> anyhow::Result<Option<Handle>> {
+        let Errand { format: _, what, beside, how } = errand;
+        let (tell, stop) = (self.tell.clone(), self.stop.clone());
+        match what {
+            What::Pod(pod) => {
+                let begun = pod::begin(pod, None, beside, how, &self.tools)?;
+                let handle = begun.handle.clone();
+                let pod = pod.clone();
+                self.tasks.start(what.label(), async move {
+                    let finished = begun.finish(stop).await.map(|outcome| of_pod(&pod, &outcome));
+                    let _ = tell.send(News::Ended(place, finished)).await;
+                    Ok::<(), anyhow::Error>(())
+                })?;
+                Ok(Some(handle))
+            }
+            What::Job(job) => {
+                let begun = job::begin(job, beside, how, &self.tools)?;
+                let job = job.clone();
+                self.tasks.start(what.label(), async move {
+                    let finished = Box::pin(of_begun_job(begun, &job, &tell, stop)).await;
+                    let _ = tell.send(News::Ended(place, finished)).await;
+                    Ok::<(), anyhow::Error>(())
+                })?;
+                Ok(None)
+            }
         }
     }
 }
@@ -227,7 +240,7 @@ fn style(wish: Wish, several: bool) -> Style {
     }
 }
 
-/// What Ctrl-C waits for.
+/// What the end waits for.
 fn waits_for(handles: &[Handle]) -> String {
     let mut names = Vec::new();
     let mut grace = Duration::ZERO;
@@ -247,11 +260,7 @@ fn waits_for(handles: &[Handle]) -> String {
     if names.is_empty() {
         "stopping".to_owned()
     } else {
-        format!(
-            "stopping: {} may take up to {} to end; Ctrl-C again kills at once",
-            text::listing(&names),
-            text::span(grace)
-        )
+        format!("stopping: {} may take up to {} to end", text::listing(&names), text::span(grace))
     }
 }
 

@@ -15,8 +15,9 @@ use outrigger_pod_runner::launcher::Launcher;
 
 use super::errand::{Beside, Errand, FORMAT, How, What};
 use super::ports::Ports;
-use super::{pod, resources};
+use super::{absent, pod, resources};
 use crate::args::GivenArgs;
+use crate::launcher::Chosen;
 use crate::manifest::given::{self, Variables};
 use crate::manifest::source::Place;
 use crate::manifest::{Work, token};
@@ -127,6 +128,10 @@ pub fn examine(
         for (path, message, help) in resources::unserved(&spec, providers) {
             faults.push(place.fault(&format!("{prefix}spec.{path}"), message).help(help));
         }
+        let needs_command = errand.how.launcher == Chosen::Host;
+        for absent::Absent { path, message, help } in absent::absent(&spec, &errand.beside, needs_command) {
+            faults.push(place.fault(&format!("{prefix}spec.{path}"), message).help(help));
+        }
         let plan = match PodPlan::new(pod, "") {
             Ok(plan) => plan,
             Err(error) => {
@@ -140,6 +145,7 @@ pub fn examine(
             faults.push(fault);
         }
     }
+    faults.sort();
     let ((), warnings) = faults.into_result(())?;
     taken_ports(errands)?;
     Ok(warnings)

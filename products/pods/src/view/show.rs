@@ -29,7 +29,7 @@ use super::live::{self, Row};
 use super::paint::{Channel, Painter};
 use super::screen::Screen;
 use super::state::{self, Mood};
-use super::watch::{self, Event};
+use super::watch::{self, Event, Watched};
 use crate::show::terminal;
 use crate::text;
 
@@ -158,7 +158,8 @@ impl View {
 
     fn add(&mut self, handle: Handle, events: &mpsc::Sender<Event>) -> anyhow::Result<()> {
         let pod = self.pods.len();
-        watch::start(&mut self.tasks, &handle, pod, self.sources.len(), self.screen.is_some(), events)?;
+        let (first_source, usage) = (self.sources.len(), self.screen.is_some());
+        watch::start(&mut self.tasks, &Watched { handle: handle.clone(), pod, first_source, usage }, events)?;
         for container in &handle.plan.containers {
             self.sources.push(if self.style.several {
                 format!("{}/{}", handle.plan.name, container.name)
@@ -234,7 +235,7 @@ impl View {
             return;
         }
         let name = self.name(pod, note.note.container.as_ref().map(|name| name.0.as_str()));
-        self.say(&format!("{name}: {}: {}", note.note.reason, note.note.message), Mood::Bad);
+        self.say(&format!("{name}: {}: {}", note.note.reason, note.note.message.trim_end()), Mood::Bad);
     }
 
     fn name(&self, pod: usize, container: Option<&str>) -> String {

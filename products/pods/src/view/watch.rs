@@ -37,16 +37,23 @@ pub enum Event {
     Fault(String),
 }
 
-/// Starts the tasks of a pod. Its containers get the sources from `first_source` on.
-pub fn start(
-    tasks: &mut Children,
-    handle: &Handle,
-    pod: usize,
-    first_source: usize,
-    usage: bool,
-    events: &mpsc::Sender<Event>,
-) -> anyhow::Result<()> {
-    tasks.start("status", watch(handle.clone(), pod, usage, events.clone()))?;
+/// A pod that is watched.
+#[derive(Debug)]
+pub struct Watched {
+    /// Its handle.
+    pub handle: Handle,
+    /// Its number in what the view is told.
+    pub pod: usize,
+    /// The number of its first container's log; those of the others follow.
+    pub first_source: usize,
+    /// Whether the view shows what its containers use.
+    pub usage: bool,
+}
+
+/// Starts the tasks that tell of a pod.
+pub fn start(tasks: &mut Children, watched: &Watched, events: &mpsc::Sender<Event>) -> anyhow::Result<()> {
+    let Watched { handle, pod, first_source, usage } = watched;
+    tasks.start("status", watch(handle.clone(), *pod, *usage, events.clone()))?;
     for (place, container) in handle.plan.containers.iter().enumerate() {
         let reading = follow(handle.clone(), container.name.clone(), first_source + place, events.clone());
         tasks.start(format!("log of {}", container.name), reading)?;
