@@ -2,6 +2,12 @@
 
 use std::path::Path;
 
+use k8s_openapi::api::core::v1::Pod;
+use outrigger_pod_core::plan::PodPlan;
+use outrigger_pod_runner::host::HostLauncher;
+use outrigger_pod_runner::launcher::Launcher;
+use serde_json::json;
+
 use crate::args::CheckArgs;
 use crate::launcher;
 use crate::settings::{self, LauncherChoice, Settings, Surroundings};
@@ -16,7 +22,25 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<i32> {
     }
     let (lines, good) = report(&settings, launcher::find_apptainer(std::env::var_os("PATH").as_deref()).as_deref());
     out::print(&lines)?;
+    let host = if settings.launcher == LauncherChoice::Apptainer { Ok(Vec::new()) } else { not_held() };
+    match host {
+        Ok(missing) => out::print(&missing.iter().map(|line| format!("not held here  {line}\n")).collect::<String>())?,
+        Err(why) => out::print(&format!("host launcher  cannot work here: {why}\n"))?,
+    }
     Ok(i32::from(!good))
+}
+
+/// What the host launcher cannot hold here, of a pod that asks for everything that a machine may lack.
+fn not_held() -> Result<Vec<String>, String> {
+    let pod = json!({"metadata": {"name": "check", "namespace": "default"}, "spec": {
+        "shareProcessNamespace": true,
+        "securityContext": {"fsGroup": 1, "supplementalGroups": [1]},
+        "containers": [{"name": "check", "command": ["true"], "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}]}});
+    let pod: Pod = serde_json::from_value(pod).map_err(|error| error.to_string())?;
+    let plan = PodPlan::new(pod, "").map_err(|error| error.to_string())?;
+    let launcher = HostLauncher::new().map_err(|error| crate::record::chain(&error))?;
+    let told = |path: &str| path.trim_start_matches("spec.").replace("containers[0].", "");
+    Ok(launcher.shortfalls(&plan).iter().map(|one| format!("{}: {}", told(&one.path), one.message)).collect())
 }
 
 /// What is used, a line each, and whether all of it works.
