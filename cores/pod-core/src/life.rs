@@ -57,7 +57,7 @@ mod stop;
 
 pub use event::{
     Action, Deletion, Event, Exit, Found, HookKind, HookOutcome, ImageProblem, Instance, LinuxUser, Note, PodAddresses,
-    ProbeKind, ProbeOutcome, Pulled, StartProblem,
+    PrepareProblem, ProbeKind, ProbeOutcome, Pulled, StartProblem,
 };
 pub use machine::{Machine, Options};
 pub use record::{Lost, RestoreError, World};

@@ -6,8 +6,9 @@
 //! changed is to be read against the kubelet's source.
 //!
 //! Events: `tick`; `ticks` (every wake until then, without answers); `settle` (a calm launcher answers everything but
-//! hooks and probes, again and again); `prepared`; `prepare-failed: TEXT`; `refused REASON: TEXT`; `ready C`;
-//! `pulled C`; `image-failed C pull|never|name|inspect: TEXT`; `started C`; `start-failed C config|create|exec: TEXT`;
+//! hooks and probes, again and again); `prepared`; `prepare-failed claims|sandbox|volumes: TEXT`;
+//! `refused REASON: TEXT`; `ready C`; `pulled C`; `image-failed C pull|never|name|inspect: TEXT`; `started C`;
+//! `start-failed C config|create|exec: TEXT`;
 //! `exited C CODE [oom]: MESSAGE`; `hook C postStart|preStop done|late|failed: TEXT`;
 //! `probe C KIND good|bad|unknown: TEXT`; `delete [SECONDS]`; `evict REASON: TEXT`; `removed`;
 //! `restart ended|over C…` (the runner comes again; `C…` still run).
@@ -23,7 +24,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use outrigger_pod_core::life::{
     Action, Deletion, Event, Exit, Found, HookKind, HookOutcome, ImageProblem, Instance, LinuxUser, Lost, Machine,
-    Options, PodAddresses, ProbeKind, ProbeOutcome, Pulled, StartProblem, World,
+    Options, PodAddresses, PrepareProblem, ProbeKind, ProbeOutcome, Pulled, StartProblem, World,
 };
 use outrigger_pod_core::plan::{ContainerName, PodPlan};
 use serde_json::{Value, json};
@@ -118,8 +119,17 @@ impl Life {
         match *words {
             ["tick"] => Event::Tick,
             ["prepared"] => prepared(),
-            ["prepare-failed"] => Event::PrepareFailed { message, fatal: None },
-            ["refused", reason] => Event::PrepareFailed { message, fatal: Some(reason.to_owned()) },
+            ["prepare-failed", step] => {
+                let problem = match step {
+                    "claims" => PrepareProblem::Claims,
+                    "sandbox" => PrepareProblem::Sandbox,
+                    _ => PrepareProblem::Volumes,
+                };
+                Event::PrepareFailed { problem, message, fatal: None }
+            }
+            ["refused", reason] => {
+                Event::PrepareFailed { problem: PrepareProblem::Claims, message, fatal: Some(reason.to_owned()) }
+            }
             ["ready", name] => ready(instance(name), None),
             ["pulled", name] => {
                 ready(instance(name), Some(Pulled { took: Duration::from_millis(1500), bytes: 2_000_000 }))

@@ -71,7 +71,7 @@ impl Machine {
     /// `eviction/eviction_manager.go`, `evictPod`.
     pub(super) fn evict(&mut self, reason: String, message: String, actions: &mut Vec<Action>) {
         if self.last.is_none() {
-            self.note(None, true, "Evicted", message.clone(), actions);
+            self.note(None, true, reason.clone(), message.clone(), actions);
             self.end(Cause::Evicted { reason, message }, EVICTION_GRACE, actions);
         }
     }

@@ -1,5 +1,6 @@
 //! The vocabulary between the state machine and its shell.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub enum Event {
     Prepared(PodAddresses),
     /// [`Action::Prepare`] failed; it is tried again with back-off unless `fatal`.
     PrepareFailed {
+        /// At which step.
+        problem: PrepareProblem,
         /// What went wrong, for the pod's status and events.
         message: String,
         /// `Some(reason)` where no later attempt can succeed: the pod fails with this reason.
@@ -156,8 +159,9 @@ pub struct Note {
     pub container: Option<ContainerName>,
     /// `type: Warning` instead of `Normal`.
     pub warning: bool,
-    /// The kubelet's reason: `Pulled`, `Created`, `Started`, `Killing`, `Unhealthy`, `BackOff`, … (`pkg/kubelet/events/event.go`).
-    pub reason: &'static str,
+    /// The kubelet's reason: `Pulled`, `Created`, `Started`, `Killing`, `Unhealthy`, `BackOff`, … (`pkg/kubelet/events/event.go`);
+    /// of a pod that is refused or must go, the reason that its status has.
+    pub reason: Cow<'static, str>,
     /// Its message.
     pub message: String,
 }
@@ -195,6 +199,17 @@ pub struct Exit {
     pub started_at: Option<Timestamp>,
     /// When it ended, if it is known better than the time of the event.
     pub finished_at: Option<Timestamp>,
+}
+
+/// At which step preparing a pod failed; each has the kubelet's event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrepareProblem {
+    /// `FailedPrepareDynamicResources`: a claim could not be had.
+    Claims,
+    /// `FailedCreatePodSandBox`: what its containers share could not be made.
+    Sandbox,
+    /// `FailedMount`: a volume could not be laid out.
+    Volumes,
 }
 
 /// A pull, for the event `Pulled`.

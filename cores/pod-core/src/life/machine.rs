@@ -10,7 +10,7 @@ use super::container::{Container, Ended, Run, State, Stop, StopCause};
 use super::ending::{Cause, Ending};
 use super::phase::Phase;
 use super::probe::Probes;
-use super::{Action, Event, Exit, HookKind, ImageProblem, Instance, PodAddresses, StartProblem};
+use super::{Action, Event, Exit, HookKind, ImageProblem, Instance, PodAddresses, PrepareProblem, StartProblem};
 use crate::plan::{ContainerPlan, PodPlan};
 
 /// What the caller chooses.
@@ -176,7 +176,7 @@ impl Machine {
                     self.prepare = Prepare::Done(addresses);
                 }
             }
-            Event::PrepareFailed { message, fatal } => self.prepare_failed(message, fatal, actions),
+            Event::PrepareFailed { problem, message, fatal } => self.prepare_failed(problem, message, fatal, actions),
             Event::Delete(deletion) => self.delete(&deletion, actions),
             Event::Evict { reason, message } => self.evict(reason, message, actions),
             Event::Removed => self.removed = self.last.is_some(),
@@ -243,15 +243,32 @@ impl Machine {
         &self.plan.containers[i]
     }
 
-    fn prepare_failed(&mut self, message: String, fatal: Option<String>, actions: &mut Vec<Action>) {
+    /// `kubelet.go`, `SyncPod` and `rejectPod`: which step failed decides the event.
+    fn prepare_failed(
+        &mut self,
+        problem: PrepareProblem,
+        message: String,
+        fatal: Option<String>,
+        actions: &mut Vec<Action>,
+    ) {
         if self.prepare != Prepare::Asked || self.ending.is_some() {
             return;
         }
-        self.note(None, true, "FailedCreatePodSandBox", format!("Failed to create pod sandbox: {message}"), actions);
         self.prepare = Prepare::Due(after(self.now, self.pace.retry));
-        if let Some(reason) = fatal {
-            self.end(Cause::Rejected { reason, message }, std::time::Duration::ZERO, actions);
-        }
+        let Some(reason) = fatal else {
+            let (reason, text) = match problem {
+                PrepareProblem::Claims => {
+                    ("FailedPrepareDynamicResources", format!("Failed to prepare dynamic resources: {message}"))
+                }
+                PrepareProblem::Sandbox => {
+                    ("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {message}"))
+                }
+                PrepareProblem::Volumes => ("FailedMount", message),
+            };
+            return self.note(None, true, reason, text, actions);
+        };
+        self.note(None, true, reason.clone(), message.clone(), actions);
+        self.end(Cause::Rejected { reason, message }, std::time::Duration::ZERO, actions);
     }
 
     /// `pkg/kubelet/images/image_manager.go`, `EnsureImageExists` and `pullImage`.

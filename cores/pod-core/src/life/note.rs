@@ -1,5 +1,6 @@
 //! The kubelet's events and how their texts are made (`pkg/kubelet/events/event.go`).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::event::Pulled;
@@ -10,12 +11,12 @@ impl Machine {
         &self,
         i: Option<usize>,
         warning: bool,
-        reason: &'static str,
+        reason: impl Into<Cow<'static, str>>,
         message: String,
         actions: &mut Vec<Action>,
     ) {
         let container = i.map(|i| self.container_plan(i).name.clone());
-        actions.push(Action::Note(Note { container, warning, reason, message }));
+        actions.push(Action::Note(Note { container, warning, reason: reason.into(), message }));
     }
 
     /// `images/image_manager.go`, `EnsureImageExists` and `pullImage`.

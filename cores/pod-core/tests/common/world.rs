@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 use outrigger_pod_core::life::{
     Action, Deletion, Event, Exit, Found, HookKind, HookOutcome, ImageProblem, Instance, Lost, Machine, Options,
-    PodAddresses, ProbeKind, ProbeOutcome, StartProblem, World as Met,
+    PodAddresses, PrepareProblem, ProbeKind, ProbeOutcome, StartProblem, World as Met,
 };
 use outrigger_pod_core::plan::{ContainerName, PodPlan, Role};
 
@@ -141,7 +141,7 @@ impl World {
         match action {
             Action::Prepare if bad => {
                 let fatal = choices.one_in(4).then(|| "Refused".to_owned());
-                self.happens(Event::PrepareFailed { message: text(), fatal })
+                self.happens(Event::PrepareFailed { problem: PrepareProblem::Sandbox, message: text(), fatal })
             }
             Action::Prepare => {
                 let here = vec![std::net::IpAddr::from([127, 0, 0, 1])];

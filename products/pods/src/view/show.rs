@@ -7,6 +7,7 @@
 //! It owns what stands on the screen. While the terminal is busy it takes nothing new, and the log files wait; the pods
 //! never do.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::AsFd;
@@ -92,7 +93,7 @@ struct View {
     backlog: usize,
     dirty: bool,
     /// The last warning of each kind about a pod or container.
-    warned: BTreeMap<(usize, Option<ContainerName>, &'static str), String>,
+    warned: BTreeMap<(usize, Option<ContainerName>, Cow<'static, str>), String>,
     tasks: Children,
 }
 
@@ -225,12 +226,12 @@ impl View {
     }
 
     fn note(&mut self, pod: usize, note: &TimedNote) {
-        let told_by_status = ["BackOff", "Failed", "Killing"].contains(&note.note.reason);
+        let told_by_status = ["BackOff", "Failed", "Killing"].contains(&note.note.reason.as_ref());
         if !note.note.warning || told_by_status {
             return;
         }
         // The same trouble again is no news.
-        let subject = (pod, note.note.container.clone(), note.note.reason);
+        let subject = (pod, note.note.container.clone(), note.note.reason.clone());
         if self.warned.insert(subject, note.note.message.clone()).as_ref() == Some(&note.note.message) {
             return;
         }

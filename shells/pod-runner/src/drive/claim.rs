@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use outrigger_pod_core::claim::ClaimValue;
+use outrigger_pod_core::life::PrepareProblem;
 use outrigger_pod_core::plan::{ContainerName, PodPlan};
 use outrigger_pod_core::quantity::Quantity;
 use tokio::sync::watch;
@@ -25,7 +26,7 @@ pub(super) async fn take(pod: &Pod) -> Result<Vec<Box<dyn HeldClaim>>, Failed> {
             Ok(containers) => containers,
             Err(message) => {
                 give_back(pod, held).await;
-                return Err(Failed { message, fatal: Some(NEVER.to_owned()) });
+                return Err(Failed { problem: PrepareProblem::Claims, message, fatal: Some(NEVER.to_owned()) });
             }
         };
         let request = ClaimRequest { plan: Arc::clone(&pod.plan), containers };
@@ -34,7 +35,7 @@ pub(super) async fn take(pod: &Pod) -> Result<Vec<Box<dyn HeldClaim>>, Failed> {
             Err(error) => {
                 give_back(pod, held).await;
                 let fatal = matches!(error, ClaimError::Refused { .. }).then(|| NEVER.to_owned());
-                return Err(Failed { message: error.to_string(), fatal });
+                return Err(Failed { problem: PrepareProblem::Claims, message: error.to_string(), fatal });
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_pod_core::life::{Event, PodAddresses};
+use outrigger_pod_core::life::{Event, PodAddresses, PrepareProblem};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -22,6 +22,7 @@ const REMOVE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a pod does not stand.
 pub(super) struct Failed {
+    pub problem: PrepareProblem,
     pub message: String,
     /// `Some(reason)`: no later attempt can succeed.
     pub fatal: Option<String>,
@@ -29,7 +30,8 @@ pub(super) struct Failed {
 
 impl From<VolumeError> for Failed {
     fn from(error: VolumeError) -> Self {
-        Self { message: format!("{:#}", anyhow::Error::new(error)), fatal: None }
+        let message = format!("{:#}", anyhow::Error::new(error));
+        Self { problem: PrepareProblem::Volumes, message, fatal: None }
     }
 }
 
@@ -37,7 +39,7 @@ impl From<VolumeError> for Failed {
 pub(super) async fn prepare(pod: Arc<Pod>) {
     let happened = match pod.ending.run_until_cancelled(stand(&pod)).await {
         Some(Ok(stand)) => Happened::Stands(Box::new(stand)),
-        Some(Err(Failed { message, fatal })) => Event::PrepareFailed { message, fatal }.into(),
+        Some(Err(Failed { problem, message, fatal })) => Event::PrepareFailed { problem, message, fatal }.into(),
         None => return,
     };
     pod.tell(happened).await;
@@ -64,8 +66,10 @@ async fn stand_on(pod: &Pod) -> Result<(Volumes, PodAddresses), Failed> {
         pod_ip: pod.options.pod_ip,
     };
     let prepared = pod.launcher.prepare(request).await;
-    let prepared =
-        prepared.map_err(|error| Failed { message: format!("{:#}", anyhow::Error::new(error)), fatal: None })?;
+    let prepared = prepared.map_err(|error| {
+        let message = format!("{:#}", anyhow::Error::new(error));
+        Failed { problem: PrepareProblem::Sandbox, message, fatal: None }
+    })?;
     let volumes = resolve::volumes(pod, &prepared)?;
     Ok((volumes, prepared.addresses))
 }

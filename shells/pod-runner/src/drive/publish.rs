@@ -115,7 +115,7 @@ impl Publisher {
             self.recorded.push(RecordedNote {
                 container: note.container.as_ref().map(|name| name.0.clone()),
                 warning: note.warning,
-                reason: note.reason.to_owned(),
+                reason: note.reason.clone().into_owned(),
                 message: note.message.clone(),
                 count: 1,
                 first: Time(now),

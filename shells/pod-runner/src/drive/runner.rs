@@ -333,7 +333,7 @@ impl Runner {
     }
 
     fn warn(&mut self, container: Option<ContainerName>, reason: &'static str, message: String) {
-        let note = Note { container, warning: true, reason, message };
+        let note = Note { container, warning: true, reason: reason.into(), message };
         self.publisher.note(note, self.pod.clock().now());
     }
 
