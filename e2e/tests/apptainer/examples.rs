@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::sid::{Sid, USER};
 
 /// Fields of a status that differ from run to run, or between launchers.
-const FLEETING: [&str; 16] = [
+const FLEETING: [&str; 17] = [
     "startTime",
     "completionTime",
     "startedAt",
@@ -25,6 +25,7 @@ const FLEETING: [&str; 16] = [
     "resources",
     "allocatedResources",
     "volumeMounts",
+    "user",
 ];
 
 fn check(user: u32, image: impl Fn(&Sid) -> String, names: &[&str]) {
