@@ -102,8 +102,7 @@ async fn work(errands: &[Errand], tools: Tools, events: mpsc::Sender<Event>, sto
     }
     let Starter { tasks, tell, .. } = starter;
     drop(tell);
-    let mut finals = Vec::new();
-    let (mut asked, mut late) = (false, false);
+    let (mut finals, mut asked, mut late) = (Vec::new(), false, false);
     let limit = errands.iter().find_map(|errand| errand.how.timeout);
     let mut out_of_time = pin!(sleep(limit.unwrap_or(Duration::MAX)));
     loop {
