@@ -141,6 +141,44 @@ fn a_follower_of_a_log_ends_with_the_run_of_its_container_or_with_its_runner() {
 }
 
 #[test]
+fn stopping_a_job_leaves_what_the_same_process_runs_beside_it() {
+    let machine = Machine::new();
+    let job = "---\napiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\nspec:\n  template:\n    spec:\n      \
+        restartPolicy: Never\n      containers: [{name: w, image: none, command: [sleep, '600']}]\n";
+    let file = machine.file("both.yaml", &(pod("beside", "exec sleep 600", "") + job));
+    let run = machine.command(&["run", &file]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("both to run", || machine.run(&["ps"]).out.matches("1/1    Running").count() == 2);
+    assert_eq!(machine.run(&["stop", "--grace", "0s", "job/j"]).out, "job j stopped\n");
+    let list = machine.run(&["ps"]).out;
+    let line = |name: &str| list.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    assert!(line("job/j").contains("Stopped") && line("beside").contains("Running"), "{list}");
+    assert!(machine.run(&["describe", "job/j"]).out.contains("Stopped"));
+    machine.stopped();
+    let said = Said::of(run.wait_with_output().unwrap());
+    assert_eq!(said.code, 137, "{said:?}");
+}
+
+#[test]
+fn what_a_detached_runner_has_to_warn_of_stands_in_its_log() {
+    let machine = Machine::new();
+    machine.detached("a");
+    let run = machine.state().join("pods/default/a/1");
+    let log = || std::fs::read_to_string(run.join("runner.log")).unwrap();
+    assert!(log().contains(r#""message":"Running the pod""#), "{}", log());
+    // A directory in its place: the status cannot be written there.
+    let (status, aside) = (run.join("status.json"), run.join("aside.json"));
+    std::fs::rename(&status, &aside).unwrap();
+    std::fs::create_dir(&status).unwrap();
+    let known: serde_json::Value = serde_json::from_slice(&std::fs::read(aside).unwrap()).unwrap();
+    let pid = known["runner"]["pid"].to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    wait_until("the runner to warn", || log().contains("its status is not written down"));
+    std::fs::remove_dir(&status).unwrap();
+    wait_until("the runner to end", || log().contains(r#""message":"The pod has ended""#));
+    assert!(log().lines().all(|line| line.starts_with('{')), "{}", log());
+}
+
+#[test]
 fn a_pod_whose_runner_was_killed_is_told_as_it_is_and_leaves_no_process() {
     let machine = Machine::new();
     machine.detached("gone");

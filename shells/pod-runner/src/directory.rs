@@ -13,7 +13,8 @@
 //!     volumes/NAME/           volumes on disk
 //!     secrets/NAME/           volumes with secrets where no memory volume could be had; gone when the pod has ended
 //!     launcher/               the launcher's own files
-//! STATE/jobs/NAMESPACE/NAME/RUN/       the same for a Job: spec.json, status.json and lock; its pods stand among the pods
+//! STATE/jobs/NAMESPACE/NAME/RUN/       the same for a Job: spec.json, status.json and lock, stop.json
+//!                             where its end is wanted; its pods stand among the pods
 //! ```
 //!
 //! Files are 0600, directories 0700, written to a temporary name and renamed. A directory of a run appears under its
@@ -30,7 +31,7 @@ mod run;
 mod state;
 mod write;
 
-pub use format::{End, Ending, FORMAT, JobSpec, JobStatusFile, PodSpec, RecordedNote, StatusFile};
+pub use format::{End, Ending, FORMAT, JobSpec, JobStatusFile, PodSpec, RecordedNote, StatusFile, StopFile};
 pub use identity::RunnerIdentity;
 pub use keep::{KeepRules, Pruned};
 pub use lock::{Lock, RunnerLife};

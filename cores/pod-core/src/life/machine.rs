@@ -243,7 +243,8 @@ impl Machine {
         &self.plan.containers[i]
     }
 
-    /// `kubelet.go`, `SyncPod` and `rejectPod`: which step failed decides the event.
+    /// `kubelet.go`, `SyncPod` and `rejectPod`: which step failed decides the event. A kubelet tries again after
+    /// the same time, whatever came before: `pod_workers.go`, `completeWork` (`backOffPeriod`, 10 s, without its jitter).
     fn prepare_failed(
         &mut self,
         problem: PrepareProblem,

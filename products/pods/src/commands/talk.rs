@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use outrigger_pod_runner::control::{AttachQuery, Client, ExecQuery, StopQuery};
-use outrigger_pod_runner::directory::{RunDirectory, StateDirectory};
+use outrigger_pod_runner::directory::{RunDirectory, RunnerLife, StateDirectory, StopFile};
 use tokio_util::sync::CancellationToken;
 
 use super::session::{self, Ended, Wishes};
@@ -121,19 +121,16 @@ pub async fn ask_to_stop(record: &Record, grace: Option<Duration>) -> anyhow::Re
     if record.has_ended() {
         return Ok(false);
     }
+    // Whole seconds on the wire, rounded up so that only 0s kills at once.
+    let seconds = grace.map(|grace| grace.as_secs() + u64::from(grace.subsec_nanos() > 0));
     match record {
         Record::Pod(pod) => {
-            // Whole seconds on the wire, rounded up so that only 0s kills at once.
-            let seconds = grace.map(|grace| grace.as_secs() + u64::from(grace.subsec_nanos() > 0));
             client(pod).await?.stop(StopQuery { grace_seconds: seconds }).await?;
         }
         Record::Job(job) => {
-            // A Job's runner has no socket: its first signal means the same.
-            let runner = job.file.as_ref().map(|file| &file.runner).context("its runner has not begun yet")?;
-            anyhow::ensure!(runner.lives() == Some(true), "its runner does not live on this machine");
-            let pid = i32::try_from(runner.pid).ok().and_then(rustix::process::Pid::from_raw);
-            let pid = pid.context("its runner is not known")?;
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM).context("its runner cannot be told")?;
+            let lives = job.directory.life()? == RunnerLife::Alive;
+            anyhow::ensure!(lives, "its runner does not live on this machine");
+            job.directory.ask_to_stop(&StopFile { grace_seconds: seconds })?;
         }
     }
     Ok(true)

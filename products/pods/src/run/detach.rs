@@ -6,11 +6,12 @@
 //!       └──────────── "under way" or nothing, by a pipe ────────────────────┘   then on, until the pod ends
 //! ```
 //!
-//! Until a pod is under way its process tells faults at our standard error; from then on what it has to say stands in
-//! `runner.log` in the pod's directory.
+//! Until a pod is under way its process tells faults at our standard error. What it logs stands in `runner.log` in the
+//! directory of the pod or Job, as JSON, a line each; from when the pod is under way, whatever else it says too.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use outrigger_pod_runner::handle::{Handle, Snapshot};
-use outrigger_runtime::Stop;
+use outrigger_runtime::{LogFilter, LogFormat, Stop, subscriber};
 use tokio::sync::{mpsc, watch};
 
 use super::errand::{Errand, FORMAT, What};
@@ -109,31 +110,36 @@ pub async fn carry_out(errand: Errand, tools: Tools, stop: &Stop) -> anyhow::Res
     match &what {
         What::Pod(it) => {
             let begun = pod::begin(it, None, &beside, &how, &tools)?;
-            let (status, directory) = (begun.handle.status.clone(), begun.handle.directory.path().to_owned());
+            let status = begun.handle.status.clone();
+            let log = start_log(begun.handle.directory.path());
+            tracing::info!(pod = %begun.handle.directory.name(), launcher = how.launcher.name(), "Running the pod");
             let ready = async move {
                 under_way(status).await;
-                leave(&directory)
+                leave(log.as_deref())
             };
             let (outcome, left) = tokio::join!(begun.finish(stop), ready);
             left?;
-            outcome?;
+            let outcome = outcome?;
+            tracing::info!(pod = %outcome.directory.name(), ending = ?outcome.ending, "The pod has ended");
         }
         What::Job(it) => {
             let begun = job::begin(it, &beside, &how, &tools)?;
-            let directory = begun.directory().path().to_owned();
+            let name = begun.directory().name().to_string();
+            let log = start_log(begun.directory().path());
+            tracing::info!(job = %name, launcher = how.launcher.name(), "Running the job");
             let (tell, mut pods) = mpsc::channel(1);
             let ready = async move {
                 if let Some(handle) = pods.recv().await {
                     let handle: Handle = handle;
                     under_way(handle.status).await;
                 }
-                let left = leave(&directory);
+                let left = leave(log.as_deref());
                 while pods.recv().await.is_some() {}
                 left
             };
             let (outcome, left) = tokio::join!(begun.finish(tell, stop), ready);
             left?;
-            outcome?;
+            tracing::info!(job = %name, ending = ?outcome?.ending, "The job has ended");
         }
     }
     Ok(0)
@@ -154,13 +160,28 @@ async fn under_way(mut status: watch::Receiver<Arc<Snapshot>>) {
     let _ = status.wait_for(told).await;
 }
 
+/// Starts the log of this process. Where it cannot be written, the pod runs without.
+fn start_log(directory: &Path) -> Option<Arc<File>> {
+    let path = directory.join("runner.log");
+    let file = match File::options().append(true).create(true).mode(0o600).open(&path) {
+        Ok(file) => Arc::new(file),
+        Err(error) => {
+            out::note(&format!("outrigger: {} cannot be written: {error}", path.display()));
+            return None;
+        }
+    };
+    let (subscriber, _) = subscriber(LogFilter::default(), LogFormat::Json, Arc::clone(&file));
+    // A process that logs already goes on as it does.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    Some(file)
+}
+
 /// Tells that all is well, and lets go of everything that was the user's.
-fn leave(directory: &Path) -> anyhow::Result<()> {
+fn leave(log: Option<&File>) -> anyhow::Result<()> {
     io::stdout().write_all(UNDER_WAY.as_bytes())?;
     io::stdout().flush()?;
     let nothing = OpenOptions::new().read(true).write(true).open("/dev/null")?;
-    let log = File::options().append(true).create(true).open(directory.join("runner.log"));
     rustix::stdio::dup2_stdin(&nothing)?;
-    rustix::stdio::dup2_stderr(log.as_ref().unwrap_or(&nothing))?;
+    rustix::stdio::dup2_stderr(log.unwrap_or(&nothing))?;
     Ok(rustix::stdio::dup2_stdout(&nothing)?)
 }

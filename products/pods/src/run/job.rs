@@ -6,8 +6,8 @@
 //!       └────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! What a Job wants is `pod-core`'s to decide; here it is carried out. A stop, by signal or by the time limit, ends the pods
-//! in order and starts no more.
+//! What a Job wants is `pod-core`'s to decide; here it is carried out. A stop, by signal, by the time limit or by a wish in
+//! the Job's directory (`outrigger stop`), ends the pods in order and starts no more.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,8 +17,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use outrigger_pod_core::job::{Decision, JobAction, JobEnd, JobPlan, JobPod, decide};
+use outrigger_pod_runner::changes::Changes;
 use outrigger_pod_runner::directory::{
-    self, Ending, JobSpec, JobStatusFile, ObjectName, OwnedRun, RunnerIdentity, StateDirectory,
+    self, Ending, JobSpec, JobStatusFile, ObjectName, OwnedRun, RunnerIdentity, StateDirectory, StopFile,
 };
 use outrigger_pod_runner::drive::Outcome;
 use outrigger_pod_runner::handle::{Handle, Request, Snapshot};
@@ -109,8 +110,15 @@ impl BegunJob {
         let limit = self.how.timeout.map(|limit| Instant::now() + limit);
         let pods_stop = CancellationToken::new();
         let mut ending = Ending::Finished;
+        let mut changes = Changes::of(self.directory().path());
         let end = loop {
             let mut wake = None;
+            if ending == Ending::Finished
+                && let Some(wish) = self.directory().asked_to_stop()
+            {
+                ending = Ending::Stopped;
+                self.stop_all(wish).await;
+            }
             if ending == Ending::Finished {
                 let decision = decide(&self.plan, &self.status, &self.pods, Timestamp::now());
                 if let Some(end) = decision.end {
@@ -135,6 +143,7 @@ impl BegunJob {
                     pods_stop.cancel();
                 }
                 Some(change) = told.recv() => self.take(change)?,
+                () = changes.next(), if ending == Ending::Finished => (),
                 () = at(wake) => (),
             }
         };
@@ -203,9 +212,13 @@ impl BegunJob {
             pod.stopped.get_or_insert_with(Timestamp::now);
         }
         if let Some(handle) = self.handles.get(name) {
-            let (reply, _) = oneshot::channel();
-            // A runner that does not listen any more has ended.
-            let _ = handle.requests.send(Request::Stop { grace: None, reply }).await;
+            ask_to_stop(handle, None).await;
+        }
+    }
+
+    async fn stop_all(&self, wish: StopFile) {
+        for handle in self.handles.values() {
+            ask_to_stop(handle, wish.grace_seconds.map(Duration::from_secs)).await;
         }
     }
 
@@ -228,6 +241,12 @@ impl BegunJob {
         }
         Ok(())
     }
+}
+
+async fn ask_to_stop(handle: &Handle, grace: Option<Duration>) {
+    let (reply, _) = oneshot::channel();
+    // A runner that does not listen any more has ended.
+    let _ = handle.requests.send(Request::Stop { grace, reply }).await;
 }
 
 fn write(

@@ -154,6 +154,15 @@ pub struct JobStatusFile {
     pub end: Option<End>,
 }
 
+/// `stop.json` of a Job: somebody wants it to end. A pod is asked at its control socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StopFile {
+    /// Over the pods' own grace, in seconds; 0 kills at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_seconds: Option<u64>,
+}
+
 #[derive(Serialize)]
 struct Versioned<'a, T> {
     format: u32,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use outrigger_pod_core::life::Instance;
 
-use super::format::{self, JobSpec, JobStatusFile, PodSpec, StatusFile};
+use super::format::{self, JobSpec, JobStatusFile, PodSpec, StatusFile, StopFile};
 use super::lock::{self, Lock, RunnerLife};
 use super::{DirectoryError, Kind, ObjectName, names, write};
 
@@ -118,6 +118,17 @@ impl RunDirectory {
     /// The launcher's own files.
     pub fn launcher(&self) -> PathBuf {
         self.path.join("launcher")
+    }
+
+    /// Asks the process that drives a Job to end it: the wish stands in `stop.json`, of which inotify tells.
+    pub fn ask_to_stop(&self, wish: &StopFile) -> Result<(), DirectoryError> {
+        format::save(&self.path.join("stop.json"), wish, false)
+    }
+
+    /// Whether somebody wants the Job to end. A wish that this process may not read, since it is root's, has no grace of
+    /// its own.
+    pub fn asked_to_stop(&self) -> Option<StopFile> {
+        present(format::load(&self.path.join("stop.json"))).unwrap_or_else(|_| Some(StopFile::default()))
     }
 
     /// Takes over a directory whose runner has died; `None` where the runner lives or another process was faster.
