@@ -1,7 +1,7 @@
 //! Pods on this machine: `outrigger run`, `ps`, `logs`, `exec`, `attach`, `stop`, `describe`, `rm`, `prune`.
 //!
 //! Read in this order: [`args`] is the command line; `manifest` makes of files what is to run, `settings` is what is set
-//! for this machine, `run` runs it, `verdict` is its exit code; `record` is what the state directory says, `abandoned` sees
+//! for this machine, `run` runs it, `verdict` is its exit code; `record` is what the state directory says, `others` what those of other users say, `abandoned` sees
 //! to what a killed runner left, `commands` are the companions of `run`; `view` and `show` are how things look. What runs a pod is the pod runner; what a manifest
 //! means is `pod-core`'s.
 
@@ -17,6 +17,7 @@ pub mod args;
 mod commands;
 mod launcher;
 mod manifest;
+mod others;
 mod record;
 mod run;
 mod runtime;
@@ -54,7 +55,7 @@ fn dispatch(command: Command, parts: Parts) -> (&'static str, anyhow::Result<i32
             Some(args::RunAction::Check(check)) => ("run check", commands::check::check(check)),
             None => ("run", run::run(&args, parts)),
         },
-        Command::Ps(args) => ("ps", with_state(&args.places, &parts, |it| commands::ps::ps(&args, &it.state))),
+        Command::Ps(args) => ("ps", with_state(&args.places, &parts, |it| commands::ps::ps(&args, it))),
         Command::Exec(args) => {
             ("exec", talk(&args.places, &parts, async |it, stop| commands::talk::exec(&args, it, stop).await))
         }

@@ -74,6 +74,8 @@ pub struct Settings {
     pub keep: Duration,
     /// Where pods are recorded.
     pub state: StateDirectory,
+    /// Whether root, who sees all users' pods, has named no other place.
+    pub of_all_users: bool,
     /// The file that was read, where there is one.
     pub file: Option<PathBuf>,
 }
@@ -129,6 +131,8 @@ impl Surroundings {
 pub fn settings(args: &SettingsArgs, around: &Surroundings) -> Result<(Settings, Faults), SettingsError> {
     let SettingsArgs { launcher, log_max_size, log_max_files, keep_days, places } = args;
     let PlaceArgs { state_directory, config_dir } = places;
+    let by_environment = around.environment.get("OUTRIGGER_RUN_STATE_DIRECTORY").is_some_and(|path| !path.is_empty());
+    let named = state_directory.is_some() || by_environment;
     let mut layers = Layers::new("OUTRIGGER_RUN").environment(around.environment.clone());
     let found = config_file(config_dir.as_deref(), around)?;
     if let Some((path, text)) = &found {
@@ -161,6 +165,7 @@ pub fn settings(args: &SettingsArgs, around: &Surroundings) -> Result<(Settings,
         log_max_files,
         keep: Duration::from_secs(u64::from(keep_days) * 86_400),
         state: StateDirectory::at(state),
+        of_all_users: around.is_root && !named,
         file: found.map(|(path, _)| path),
     };
     Ok((settings, warnings))
@@ -252,7 +257,12 @@ mod tests {
         let args = SettingsArgs::default();
         assert!(settings(&args, &around(&[], nowhere)).unwrap_err().to_string().contains("--state-directory"));
         let root = Surroundings { is_root: true, ..around(&[], nowhere) };
-        assert_eq!(settings(&args, &root).unwrap().0.state.root(), Path::new("/var/lib/outrigger/run"));
+        let (settings_of_root, _) = settings(&args, &root).unwrap();
+        assert_eq!(settings_of_root.state.root(), Path::new("/var/lib/outrigger/run"));
+        assert!(settings_of_root.of_all_users);
+        let mut named = SettingsArgs::default();
+        named.places.state_directory = Some("/s".into());
+        assert!(!settings(&named, &root).unwrap().0.of_all_users);
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod support;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::site::wait_until;
+use support::site::{Site, User, wait_until};
 use support::{Machine, Said};
 
 /// A pod with one container that runs this shell text.
@@ -176,6 +176,28 @@ fn what_a_detached_runner_has_to_warn_of_stands_in_its_log() {
     std::fs::remove_dir(&status).unwrap();
     wait_until("the runner to end", || log().contains(r#""message":"The pod has ended""#));
     assert!(log().lines().all(|line| line.starts_with('{')), "{}", log());
+}
+
+#[test]
+fn root_is_shown_the_pods_of_all_users_unless_a_place_is_named() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let site = Site::new(User::Ordinary);
+    let spec = serde_json::json!({"containers": [{"name": "main", "image": "none", "command": ["sleep", "600"]}]});
+    let name = format!("seen-{}", std::process::id());
+    assert_eq!(site.run(&["run", "--detach", &site.pod(&name, &spec)]).code, 0);
+    let root = |args: &[&str]| {
+        let mut command = Command::new(site.path().join("outrigger"));
+        Said::of(command.args(args).env_remove("OUTRIGGER_RUN_STATE_DIRECTORY").output().unwrap())
+    };
+    let list = root(&["ps"]).out;
+    let line = list.lines().find(|line| line.contains(&name)).unwrap_or_default();
+    assert!(list.starts_with("USER ") && line.starts_with("nobody ") && line.contains("Running"), "{list}");
+    assert!(root(&["ps", "-o", "json"]).out.contains(&name));
+    let place = site.path().join("elsewhere");
+    assert!(root(&["ps", "--state-directory", place.to_str().unwrap()]).out.starts_with("No pods here"));
+    assert_eq!(site.run(&["stop", "--grace", "0s", &name]).code, 0);
 }
 
 #[test]

@@ -61,10 +61,15 @@ pub fn group_by_name(root: &Path, name: &str) -> Result<Option<Group>, LookupErr
     find(root, "group", name, group, |group| group.name == name)
 }
 
+/// The users in `/etc/passwd`, without asking a directory service.
+pub fn local(root: &Path) -> Vec<User> {
+    let text = fs::read_to_string(root.join("etc/passwd")).unwrap_or_default();
+    text.lines().filter_map(user).collect()
+}
+
 /// The home directory of this number in `/etc/passwd` alone, without asking a directory service.
 pub fn local_home(root: &Path, uid: u32) -> Option<String> {
-    let text = fs::read_to_string(root.join("etc/passwd")).ok()?;
-    text.lines().filter_map(user).find(|user| user.uid == uid).map(|user| user.home)
+    local(root).into_iter().find(|user| user.uid == uid).map(|user| user.home)
 }
 
 /// The numbers of the groups in `/etc/group` that this user is a member of.
@@ -142,6 +147,7 @@ mod tests {
         assert_eq!(group_by_name(root.path(), "video").unwrap().unwrap().members, ["ann", "bob"]);
         assert!(group_by_name(root.path(), "empty").unwrap().unwrap().members.is_empty());
         assert_eq!(groups_of(root.path(), "bob"), [44]);
+        assert_eq!(local(root.path()).iter().map(|user| user.name.as_str()).collect::<Vec<_>>(), ["root", "ann"]);
         assert_eq!(local_home(root.path(), 0).as_deref(), Some("/root"));
     }
 

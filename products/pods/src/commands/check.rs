@@ -45,7 +45,7 @@ fn not_held() -> Result<Vec<String>, String> {
 
 /// What is used, a line each, and whether all of it works.
 fn report(settings: &Settings, apptainer: Option<&Path>) -> (String, bool) {
-    let Settings { launcher, log_max_size, log_max_files, keep, state, file } = settings;
+    let Settings { launcher, log_max_size, log_max_files, keep, state, file, of_all_users: _ } = settings;
     let mut good = true;
     let mut lines = Vec::new();
     lines.push(match file {

@@ -1,19 +1,24 @@
-//! `outrigger ps`: the pods and jobs of this machine.
+//! `outrigger ps`: the pods and jobs of the user; for root those of all users of this machine.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use outrigger_pod_runner::directory::{Kind, StateDirectory};
+use outrigger_pod_runner::directory::Kind;
+use outrigger_pod_runner::recover::is_abandoned;
 
 use crate::args::{Form, PsArgs, WideForm};
+use crate::others::{self, Section};
 use crate::record::{self, JobRecord, PodRecord, Record};
+use crate::settings::Settings;
 use crate::show::summary::summary;
 use crate::show::{objects, out, table};
 use crate::text;
 
 /// Prints the list.
-pub fn ps(args: &PsArgs, state: &StateDirectory) -> anyhow::Result<i32> {
-    let mut records = record::newest(state, |line| out::note(&format!("outrigger ps: {line}")))?;
+pub fn ps(args: &PsArgs, settings: &Settings) -> anyhow::Result<i32> {
+    let state = &settings.state;
+    let note = |line: String| out::note(&format!("outrigger ps: {line}"));
+    let mut records = record::newest(state, note)?;
     if !args.targets.names.is_empty() {
         let wanted = args.targets.names.iter().map(|word| record::find(state, word, args.targets.namespace.as_deref()));
         let wanted = wanted.collect::<Result<Vec<_>, _>>()?;
@@ -21,35 +26,69 @@ pub fn ps(args: &PsArgs, state: &StateDirectory) -> anyhow::Result<i32> {
     } else if let Some(namespace) = &args.targets.namespace {
         records.retain(|record| record.directory().name().namespace() == namespace);
     }
-    records.retain(|record| !(args.running && record.has_ended()));
+    let mut others = Vec::new();
+    if settings.of_all_users && args.targets.names.is_empty() {
+        others = others::sections(state, note);
+        if let Some(namespace) = &args.targets.namespace {
+            let is_of_it = |record: &Record| record.directory().name().namespace() == namespace;
+            others.iter_mut().for_each(|section| section.records.retain(is_of_it));
+        }
+    }
+    let mut sections = vec![Section { user: "root".to_owned(), records }];
+    sections.append(&mut others);
+    for section in &mut sections {
+        section.records.retain(|record| !(args.running && record.has_ended()));
+    }
     let form = match args.output {
         WideForm::Json => Form::Json,
         WideForm::Yaml => Form::Yaml,
         WideForm::Table | WideForm::Wide => {
-            out::print(&list(&records, args.output == WideForm::Wide, Timestamp::now()))?;
+            out::print(&list(&sections, args.output == WideForm::Wide, Timestamp::now()))?;
             return Ok(0);
         }
     };
-    let named_one = args.targets.names.len() == 1 && records.len() == 1;
-    let found: Vec<_> = records.iter().map(Record::object).collect();
+    let found: Vec<_> = sections.iter().flat_map(|section| &section.records).map(Record::object).collect();
+    let named_one = args.targets.names.len() == 1 && found.len() == 1;
     let value = if named_one { objects::one_or_list(found) } else { objects::list(found) };
     out::print(&objects::text(&value, form).unwrap_or_default())?;
     Ok(0)
 }
 
-/// The table: each Job with its pods below it, then the other pods. The namespace is a column where it says something.
-fn list(records: &[Record], wide: bool, now: Timestamp) -> String {
-    if records.is_empty() {
+/// The table. The user and the namespace are columns where they say something.
+fn list(sections: &[Section], wide: bool, now: Timestamp) -> String {
+    let mut all = sections.iter().flat_map(|section| &section.records).peekable();
+    if all.peek().is_none() {
         return "No pods here. Start one: outrigger run pod.yaml\n".to_owned();
     }
-    let spaces = records.iter().any(|record| record.directory().name().namespace() != "default");
+    let spaces = all.any(|record| record.directory().name().namespace() != "default");
+    let users = sections.len() > 1;
     let mut head = vec!["NAME", "READY", "STATUS", "RESTARTS", "AGE"];
     if spaces {
         head.insert(0, "NAMESPACE");
     }
+    if users {
+        head.insert(0, "USER");
+    }
     if wide {
         head.extend(["ADDRESS", "LAUNCHER", "RUN", "RUNNER", "DIRECTORY"]);
     }
+    let mut rows = Vec::new();
+    for Section { user, records } in sections {
+        for (space, mut row) in rows_of(records, wide, now) {
+            if spaces {
+                row.insert(0, space.to_owned());
+            }
+            if users {
+                row.insert(0, user.clone());
+            }
+            rows.push(row);
+        }
+    }
+    table::table(&head, &rows)
+}
+
+/// Each Job with its pods below it, then the other pods; each with its namespace.
+fn rows_of(records: &[Record], wide: bool, now: Timestamp) -> Vec<(&str, Vec<String>)> {
     let mut by_job: BTreeMap<(&str, &str), Vec<&PodRecord>> = BTreeMap::new();
     for record in records {
         if let Record::Pod(pod) = record
@@ -76,16 +115,7 @@ fn list(records: &[Record], wide: bool, now: Timestamp) -> String {
             }
         }
     }
-    let rows: Vec<Vec<String>> = rows
-        .into_iter()
-        .map(|(space, mut row)| {
-            if spaces {
-                row.insert(0, space.to_owned());
-            }
-            row
-        })
-        .collect();
-    table::table(&head, &rows)
+    rows
 }
 
 /// Whether the Job of this pod is in the list, and so this pod below it or, of an earlier run of the Job, left out.
@@ -114,7 +144,7 @@ fn pod_row(record: &PodRecord, indent: &str, wide: bool, now: Timestamp) -> Vec<
     let mut row = vec![
         format!("{indent}{}", record.directory.name().name()),
         format!("{}/{}", sum.ready, sum.total),
-        sum.status,
+        if is_abandoned(&record.directory).unwrap_or_default() { "RunnerDied".to_owned() } else { sum.status },
         restarts,
         text::age(record.created_at(), now),
     ];

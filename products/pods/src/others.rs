@@ -1,0 +1,129 @@
+//! Other users' state directories, for root: those at the default place in the homes of `/etc/passwd`, and those of
+//! runners that run now, wherever they are.
+//!
+//! What it does not do: it writes nothing there and brings no abandoned run to its end; that is for the user's own next
+//! command. A path that a user may have prepared (a pipe, a link) is not opened.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use outrigger_host::users;
+use outrigger_pod_runner::directory::{Kind, RunDirectory, StateDirectory};
+
+use crate::record::{Record, chain};
+
+/// What another user runs and ran.
+#[derive(Debug)]
+pub struct Section {
+    /// The user's name, or the number where it has none.
+    pub user: String,
+    /// The newest run of each name.
+    pub records: Vec<Record>,
+}
+
+/// Everything in the state directories of others, in order of the users. `note` is told what cannot be read.
+pub fn sections(own: &StateDirectory, mut note: impl FnMut(String)) -> Vec<Section> {
+    let mut places: BTreeSet<PathBuf> = running(Path::new("/proc"));
+    places.extend(at_home(Path::new("/")));
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    let own = real(own.root());
+    let places: BTreeSet<PathBuf> = places.iter().filter_map(|place| real(place)).collect();
+    let mut sections: Vec<Section> = places
+        .into_iter()
+        .filter(|place| own.as_ref() != Some(place))
+        .map(|place| Section { user: owner(&place), records: records(&StateDirectory::at(place), &mut note) })
+        .filter(|section| !section.records.is_empty())
+        .collect();
+    sections.sort_by(|one, other| one.user.cmp(&other.user));
+    sections
+}
+
+/// The default places of users who have a home on this machine.
+fn at_home(root: &Path) -> Vec<PathBuf> {
+    let places = users::local(root).into_iter().map(|user| Path::new(&user.home).join(".local/state/outrigger/run"));
+    places.filter(|place| place.is_absolute() && place.is_dir()).collect()
+}
+
+/// The state directories of running runners: each has the lock of its run open.
+fn running(proc: &Path) -> BTreeSet<PathBuf> {
+    let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let ours = std::env::current_exe().ok();
+    let ours = ours.as_deref().and_then(Path::file_name).unwrap_or(OsStr::new("outrigger"));
+    let is_ours = |process: &PathBuf| {
+        // An executable that was replaced meanwhile is "(deleted)".
+        let executable = fs::read_link(process.join("exe")).unwrap_or_default();
+        let name = executable.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        OsStr::new(name.trim_end_matches(" (deleted)")) == ours
+    };
+    let open = entries(proc).filter(is_ours).flat_map(|process| entries(&process.join("fd")));
+    open.filter_map(|file| state_of(&fs::read_link(file).ok()?)).collect()
+}
+
+/// `STATE` of `STATE/pods/NAMESPACE/NAME/RUN/lock`.
+fn state_of(lock: &Path) -> Option<PathBuf> {
+    let mut above = lock.ancestors();
+    let is_lock = above.next()?.file_name()? == "lock";
+    let run = above.next()?.file_name()?.to_str()?.parse::<u32>().is_ok();
+    let kind = above.nth(2)?.file_name()?;
+    let state = above.next()?;
+    (is_lock && run && (kind == "pods" || kind == "jobs")).then(|| state.to_owned())
+}
+
+fn records(state: &StateDirectory, note: &mut impl FnMut(String)) -> Vec<Record> {
+    let mut records = Vec::new();
+    for kind in [Kind::Job, Kind::Pod] {
+        for name in state.names(kind).unwrap_or_default() {
+            // A name without runs was removed meanwhile.
+            let Ok(latest) = state.latest(kind, &name) else { continue };
+            if !is_plain(&latest) {
+                note(format!("{kind} {name} in {} is left out: not all of it is plain files", state.root().display()));
+                continue;
+            }
+            match Record::read(latest) {
+                Ok(record) => records.push(record),
+                Err(error) => {
+                    note(format!("{kind} {name} in {} is left out: {}", state.root().display(), chain(&error)))
+                }
+            }
+        }
+    }
+    records
+}
+
+/// Whether what is read of the run are files, of a size that a record has: to open a pipe would wait for ever.
+fn is_plain(run: &RunDirectory) -> bool {
+    const LARGEST: u64 = 64 << 20;
+    [run.spec_file(), run.status_file(), run.path().join("lock")].iter().all(|path| {
+        let seen = fs::symlink_metadata(path);
+        seen.map_or_else(|error| error.kind() == std::io::ErrorKind::NotFound, |it| it.is_file() && it.len() <= LARGEST)
+    })
+}
+
+/// Whose a directory is.
+fn owner(directory: &Path) -> String {
+    let Ok(uid) = fs::metadata(directory).map(|it| it.uid()) else { return "-".to_owned() };
+    let known = users::by_uid(Path::new("/"), uid).ok().flatten();
+    known.map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_directory_is_told_by_the_lock_of_a_run() {
+        for (lock, state) in [
+            ("/s/pods/default/web/3/lock", Some("/s")),
+            ("/home/a/state/jobs/n/j/1/lock", Some("/home/a/state")),
+            ("/s/pods/default/web/lock", None),
+            ("/s/other/default/web/3/lock", None),
+            ("/s/pods/default/web/3/status.json", None),
+            ("socket:[1]", None),
+        ] {
+            assert_eq!(state_of(Path::new(lock)).as_deref(), state.map(Path::new), "{lock}");
+        }
+    }
+}
