@@ -85,7 +85,7 @@ fn records(state: &StateDirectory, note: &mut impl FnMut(String)) -> Vec<Record>
             match Record::read(latest) {
                 Ok(record) => records.push(record),
                 Err(error) => {
-                    note(format!("{kind} {name} in {} is left out: {}", state.root().display(), chain(&error)))
+                    note(format!("{kind} {name} in {} is left out: {}", state.root().display(), chain(&error)));
                 }
             }
         }

@@ -31,7 +31,9 @@ pub fn ps(args: &PsArgs, settings: &Settings) -> anyhow::Result<i32> {
         others = others::sections(state, note);
         if let Some(namespace) = &args.targets.namespace {
             let is_of_it = |record: &Record| record.directory().name().namespace() == namespace;
-            others.iter_mut().for_each(|section| section.records.retain(is_of_it));
+            for section in &mut others {
+                section.records.retain(is_of_it);
+            }
         }
     }
     let mut sections = vec![Section { user: "root".to_owned(), records }];
