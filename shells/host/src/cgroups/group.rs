@@ -185,7 +185,7 @@ pub(super) fn kill_all(directory: &Path) {
 
 /// Removes a group's directory; the kernel may take a moment after the last process has ended.
 pub(super) fn remove_directory(directory: &Path) {
-    for _ in 0..100 {
+    for _ in 0..1000 {
         match fs::remove_dir(directory) {
             Err(busy) if busy.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {
                 std::thread::sleep(Duration::from_millis(1));

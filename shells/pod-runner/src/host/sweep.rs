@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use outrigger_host::Cgroups;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::limits::pod_group;
@@ -74,10 +75,12 @@ fn marked(mark: &str) -> io::Result<Vec<(Pid, OwnedFd)>> {
         if !carries(pid, mark) {
             continue;
         }
-        if let Ok(process) = pidfd_open(pid, PidfdFlags::empty())
-            && carries(pid, mark)
-        {
-            found.push((pid, process));
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(process) if carries(pid, mark) => found.push((pid, process)),
+            // It has ended meanwhile, or its number is another's now.
+            Ok(_) | Err(Errno::SRCH) => {}
+            // An old kernel: nothing can be ended safely, which must not look like nothing was there.
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(found)
