@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests may panic, also in their helpers")]
 
 mod bench;
+mod claims;
 mod death;
 mod keepers;
 mod life;
