@@ -15,7 +15,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use group::{Cgroup, CgroupUsage};
+pub use group::{Cgroup, CgroupUsage, Doors};
 use place::Places;
 
 /// Where the groups of this process' children can be made.

@@ -8,4 +8,4 @@ pub mod names;
 pub mod users;
 
 pub use addresses::default_addresses;
-pub use cgroups::{Cgroup, CgroupError, CgroupLimits, CgroupUsage, Cgroups, Controller};
+pub use cgroups::{Cgroup, CgroupError, CgroupLimits, CgroupUsage, Cgroups, Controller, Doors};

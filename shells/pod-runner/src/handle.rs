@@ -17,6 +17,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::directory::{End, RunDirectory};
 use crate::launcher::{ExecRequest, ExecSession, LaunchError, LogStream, Outgoing, Terminal, Usage};
+use crate::log::WrittenLogs;
 
 /// A running pod, for whoever watches it or wants something of it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct Handle {
     pub notes: broadcast::Sender<TimedNote>,
     /// What the containers write, from now on: `output.subscribe()`.
     pub output: broadcast::Sender<OutputPiece>,
+    /// The logs that the runner writes now.
+    pub written: WrittenLogs,
     /// What is wanted of it. A closed channel means that the runner has ended.
     pub requests: mpsc::Sender<Request>,
 }

@@ -180,7 +180,13 @@ impl HostLauncher {
         let Stdio { theirs, stdin, stdout, stderr, terminal } = stdio;
         let Start { launch, process } = make(&pod, &request, container, theirs)?;
         let group = self.group(&request, container)?;
-        let launched = self.driver.launch(Launch { group: group.clone(), ..launch }).await;
+        let launch = match &group {
+            Some(group) => {
+                launch.within(group.clone()).map_err(|error| create(format!("cannot use its cgroup: {error}")))?
+            }
+            None => launch,
+        };
+        let launched = self.driver.launch(launch).await;
         let started_at = Timestamp::now();
         let id = container_id(&request);
         let link = launched.map_err(|failure| start_error(&failure, id.clone()))?.link;

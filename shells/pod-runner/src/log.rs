@@ -20,8 +20,10 @@ mod record;
 mod sink;
 mod tail;
 mod thread;
+mod written;
 
 pub use file::{LogRules, rotated};
 pub use sink::{LogSink, LogTrouble, write_messages};
 pub use tail::{MESSAGE_LIMIT, termination_message};
 pub use thread::{Drained, LogThread};
+pub use written::WrittenLogs;

@@ -23,6 +23,7 @@ use outrigger_pod_runner::control::{
 use outrigger_pod_runner::directory::{ObjectName, OwnedRun, PodSpec, StateDirectory};
 use outrigger_pod_runner::handle::{AttachSession, Handle, OutputPiece, Request, RequestError, Snapshot};
 use outrigger_pod_runner::launcher::{ExecRequest, ExecSession, LogStream, Terminal, Usage};
+use outrigger_pod_runner::log::WrittenLogs;
 use plans::{container, pod};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -91,6 +92,7 @@ impl Pod {
             status: statuses,
             notes: broadcast::channel(1).0,
             output: output.clone(),
+            written: WrittenLogs::default(),
             requests,
         };
         let mut bound = bind(owned.directory().path()).unwrap();

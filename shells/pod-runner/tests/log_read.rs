@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use outrigger_pod_core::life::Instance;
 use outrigger_pod_core::plan::ContainerName;
+use outrigger_pod_runner::changes::Changes;
 use outrigger_pod_runner::launcher::LogStream;
 use outrigger_pod_runner::log::read::{Line, LogReader, LogText, ReadOptions, latest_attempt};
-use outrigger_pod_runner::log::{LogRules, LogSink, LogThread, rotated};
+use outrigger_pod_runner::log::{LogRules, LogSink, LogThread, WrittenLogs, rotated};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -202,9 +203,9 @@ proptest! {
             let (stop, stopped) = oneshot::channel::<()>();
             let (stop_tail, stopped_tail) = oneshot::channel::<()>();
             let over = |stopped: oneshot::Receiver<()>| Box::pin(async move { let _ = stopped.await; });
-            let all = LogReader::following(&log.path, ReadOptions::default(), over(stopped));
+            let all = LogReader::following(&log.path, ReadOptions::default(), Changes::beside(&log.path), over(stopped));
             let options = ReadOptions { tail: Some(u64::try_from(tail).unwrap()), ..ReadOptions::default() };
-            let mut ends = LogReader::following(&log.path, options, over(stopped_tail));
+            let mut ends = LogReader::following(&log.path, options, Changes::beside(&log.path), over(stopped_tail));
             let mut tailed = Vec::new();
             let whole_before = expected_before.iter().filter(|known| known.3).count();
             while tailed.len() < whole_before {
@@ -258,7 +259,8 @@ async fn a_record_that_a_crash_cut_off_is_shown_without_a_line_end() {
 async fn a_log_that_is_not_there_is_empty_and_may_come_later() {
     let log = Log::new();
     assert_eq!(read(LogReader::new(&log.path, ReadOptions::default())).await, []);
-    let mut follower = LogReader::following(&log.path, ReadOptions::default(), never_over());
+    let mut follower =
+        LogReader::following(&log.path, ReadOptions::default(), Changes::beside(&log.path), never_over());
     let (lines, ()) = tokio::join!(follower.next(), async { log.append(record("first").as_bytes()) });
     assert_eq!(texts(&lines.unwrap().unwrap()), ["first"]);
 }
@@ -267,7 +269,8 @@ async fn a_log_that_is_not_there_is_empty_and_may_come_later() {
 async fn a_follower_finishes_a_file_that_was_removed_and_goes_on_with_the_oldest_that_is_left() {
     let mut log = Log::new();
     log.append(record("one").as_bytes());
-    let mut follower = LogReader::following(&log.path, ReadOptions::default(), never_over());
+    let mut follower =
+        LogReader::following(&log.path, ReadOptions::default(), Changes::beside(&log.path), never_over());
     assert_eq!(texts(&follower.next().await.unwrap().unwrap()), ["one"]);
     log.append(record("two").as_bytes());
     log.rotate();
@@ -288,7 +291,8 @@ async fn a_follower_finishes_a_file_that_was_removed_and_goes_on_with_the_oldest
 #[tokio::test]
 async fn a_log_of_a_single_file_that_begins_anew_is_followed() {
     let log = Log::new();
-    let mut follower = LogReader::following(&log.path, ReadOptions::default(), never_over());
+    let mut follower =
+        LogReader::following(&log.path, ReadOptions::default(), Changes::beside(&log.path), never_over());
     for text in ["one", "two", "three"] {
         log.append(record(text).as_bytes());
         assert_eq!(texts(&follower.next().await.unwrap().unwrap()), [text]);
@@ -323,11 +327,14 @@ async fn a_follower_of_the_real_writer_gets_every_byte() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("0.log");
     let (pipe, written) = std::io::pipe().unwrap();
+    let instance = Instance { container: ContainerName("main".into()), attempt: 0 };
+    let logs = WrittenLogs::default();
     let sink = LogSink {
-        instance: Instance { container: ContainerName("main".into()), attempt: 0 },
+        instance: instance.clone(),
         path: path.clone(),
         rules: LogRules { size: 64 * 1024, files: 1000 },
         live: broadcast::channel(1).0,
+        written: logs.begin(&instance),
         trouble: mpsc::channel(1).0,
     };
     let thread = LogThread::start().unwrap();
@@ -336,7 +343,7 @@ async fn a_follower_of_the_real_writer_gets_every_byte() {
     let over = Box::pin(async move {
         let _ = stopped.await;
     });
-    let follower = LogReader::following(&path, ReadOptions::default(), over);
+    let follower = LogReader::following(&path, ReadOptions::default(), logs.changes(&instance, &path), over);
     let writing = std::thread::spawn(move || {
         let (mut written, mut sent) = (written, Vec::new());
         for number in 0..3000usize {

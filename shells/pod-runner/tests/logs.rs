@@ -12,7 +12,7 @@ use outrigger_pod_core::life::Instance;
 use outrigger_pod_core::plan::ContainerName;
 use outrigger_pod_runner::handle::OutputPiece;
 use outrigger_pod_runner::log::{LogRules, LogSink, LogThread, LogTrouble, rotated};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 
 struct Bench {
     place: tempfile::TempDir,
@@ -31,7 +31,14 @@ impl Bench {
 
     fn sink(&self, path: &Path, rules: LogRules) -> LogSink {
         let instance = Instance { container: ContainerName("main".into()), attempt: 0 };
-        LogSink { instance, path: path.to_owned(), rules, live: self.live.clone(), trouble: self.tell.clone() }
+        LogSink {
+            instance,
+            path: path.to_owned(),
+            rules,
+            live: self.live.clone(),
+            written: watch::channel(()).0,
+            trouble: self.tell.clone(),
+        }
     }
 }
 

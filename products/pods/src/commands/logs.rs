@@ -122,7 +122,12 @@ fn reader(pod: &PodRecord, container: &str, attempt: u32, args: &LogsArgs) -> an
     let options = ReadOptions { tail: args.tail, since, stream: None };
     let path = pod.directory.log(&run)?;
     Ok(if args.follow && !pod.has_ended() {
-        LogReader::following(&path, options, Box::pin(over(pod.directory.clone(), Arc::new(run))))
+        LogReader::following(
+            &path,
+            options,
+            Changes::beside(&path),
+            Box::pin(over(pod.directory.clone(), Arc::new(run))),
+        )
     } else {
         LogReader::new(&path, options)
     })

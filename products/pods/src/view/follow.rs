@@ -23,8 +23,9 @@ pub async fn follow(
     let mut attempt = 0;
     while has_run(&mut status, &container, attempt).await {
         let run = Instance { container: container.clone(), attempt };
-        let mut reader =
-            LogReader::following(&handle.directory.log(&run)?, ReadOptions::default(), over(status.clone(), run));
+        let log = handle.directory.log(&run)?;
+        let changes = handle.written.changes(&run, &log);
+        let mut reader = LogReader::following(&log, ReadOptions::default(), changes, over(status.clone(), run));
         while let Some(some) = reader.next().await? {
             if events.send(Event::Lines(source, some)).await.is_err() {
                 return Ok(());

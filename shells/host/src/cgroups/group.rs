@@ -1,8 +1,9 @@
 //! One group: its limits, its processes, what they use, its end.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,6 +24,15 @@ pub struct Cgroup {
 enum Version {
     Unified(PathBuf),
     Split(BTreeMap<Controller, PathBuf>),
+}
+
+/// How a process gets into a group by itself.
+#[derive(Debug)]
+pub enum Doors {
+    /// Version 2: the group's directory, for `CLONE_INTO_CGROUP` (`clone(2)`), or for its file `cgroup.procs`.
+    Unified(OwnedFd),
+    /// Version 1: the file `tasks` of each controller; a process of one thread enters by writing `0`.
+    Split(Vec<OwnedFd>),
 }
 
 /// What the processes of a group use.
@@ -57,11 +67,15 @@ impl Cgroup {
         }
     }
 
-    /// Moves a process in; what it forks later is in it too.
-    pub fn add(&self, pid: u32) -> io::Result<()> {
-        self.directories()
-            .into_iter()
-            .try_for_each(|directory| fs::write(directory.join("cgroup.procs"), pid.to_string()))
+    /// Opens the ways into the group. Moving *another* process takes a lock that every fork of the machine holds, for
+    /// which the kernel waits some 10 ms; these do without it (version 1 since Linux 5.17).
+    pub fn doors(&self) -> io::Result<Doors> {
+        let open =
+            |directory: &PathBuf| OpenOptions::new().write(true).open(directory.join("tasks")).map(OwnedFd::from);
+        match &self.version {
+            Version::Unified(directory) => Ok(Doors::Unified(File::open(directory)?.into())),
+            Version::Split(directories) => directories.values().map(open).collect::<io::Result<_>>().map(Doors::Split),
+        }
     }
 
     /// Whether the kernel has killed a process of the group for want of memory.
@@ -164,10 +178,8 @@ fn field(text: &str, word: &str) -> Option<u64> {
 
 /// Kills all processes of a group: at once with version 2, else one by one until none is found.
 pub(super) fn kill_all(directory: &Path) {
-    let killed = fs::OpenOptions::new()
-        .write(true)
-        .open(directory.join("cgroup.kill"))
-        .and_then(|mut file| file.write_all(b"1"));
+    let killed =
+        OpenOptions::new().write(true).open(directory.join("cgroup.kill")).and_then(|mut file| file.write_all(b"1"));
     if killed.is_ok() {
         return;
     }

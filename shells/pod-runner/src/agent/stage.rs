@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::Mode;
-use rustix::process::{Signal, getpid, set_child_subreaper, set_parent_process_death_signal, setsid, umask};
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::process::{Pid, Signal, getpid, set_child_subreaper, set_parent_process_death_signal, setsid, umask};
 use rustix::thread::{UnshareFlags, move_into_link_name_space};
 
 use super::descendants::Reach;
 use super::serve::{Agent, start};
 use super::sys::{self, Side};
-use super::wire::{Channel, ContainerTask, Failure, HoldTask, Join, Report, Task};
+use super::wire::{Channel, ContainerTask, Failure, Group, HoldTask, Join, Report, Task};
 use super::{inside, pod, probe, view};
 
 /// Hears the task, does it, and ends the process. Who was started by another program says first that it is there.
@@ -59,7 +59,7 @@ fn hold(task: &HoldTask, channel: Channel, descriptors: &[OwnedFd]) {
     if let Err(failure) = join(&task.join, descriptors) {
         return tell(&channel, Err(failure));
     }
-    if !is_second_stage(&channel, UnshareFlags::NEWPID) {
+    if !is_second_stage(&channel, sys::fork_sibling(UnshareFlags::NEWPID)) {
         return;
     }
     let namespace = File::open("/proc/self/ns/pid");
@@ -87,10 +87,11 @@ fn hold(task: &HoldTask, channel: Channel, descriptors: &[OwnedFd]) {
 
 /// The init or keeper of one container.
 fn container(task: ContainerTask, channel: Channel, mut descriptors: Vec<OwnedFd>) {
-    if let Err(failure) = join(&task.join, &descriptors) {
+    let ready = enter(&task.group, &descriptors).and_then(|()| join(&task.join, &descriptors));
+    if let Err(failure) = ready {
         return tell(&channel, Err(failure));
     }
-    if !is_second_stage(&channel, namespaces_of(&task)) {
+    if !is_second_stage(&channel, fork_container(&task, &descriptors)) {
         return;
     }
     let reach = if task.process_namespace { Reach::Namespace } else { Reach::Descendants };
@@ -120,13 +121,37 @@ fn namespaces_of(task: &ContainerTask) -> UnshareFlags {
     namespaces
 }
 
-/// Forks the second stage into new namespaces, as a child of the runner. The first stage tells its process id and is
-/// then done: `false`.
-fn is_second_stage(channel: &Channel, namespaces: UnshareFlags) -> bool {
-    match sys::fork_sibling(namespaces) {
+/// Enters the container's cgroup where that is done by a file.
+fn enter(group: &Group, descriptors: &[OwnedFd]) -> Result<(), Failure> {
+    let mut doors = group.enters.iter().filter_map(|slot| descriptors.get(*slot));
+    doors
+        .try_for_each(|door| rustix::io::write(door, b"0").map(drop))
+        .map_err(|error| Failure::prepare("cannot move the container into its cgroup", error))
+}
+
+/// Forks the second stage into the container's namespaces, and into its cgroup where it can be born there.
+fn fork_container(task: &ContainerTask, descriptors: &[OwnedFd]) -> io::Result<Side> {
+    let namespaces = namespaces_of(task);
+    let Some(group) = task.group.born_in.and_then(|slot| descriptors.get(slot)) else {
+        return sys::fork_sibling(namespaces);
+    };
+    match sys::fork_sibling_in(namespaces, group.as_fd()) {
+        // Filters of system calls often know no `clone3`.
+        Err(unknown) if unknown.raw_os_error() == Some(libc::ENOSYS) => {
+            let door = openat(group, "cgroup.procs", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+            rustix::io::write(&door, b"0")?;
+            sys::fork_sibling(namespaces)
+        }
+        forked => forked,
+    }
+}
+
+/// Whether this is the second stage, a child of the runner. The first stage tells its process id and is then done.
+fn is_second_stage(channel: &Channel, forked: io::Result<Side>) -> bool {
+    match forked {
         Ok(Side::Child) => {
             // The kernel has not passed the signal on.
-            if namespaces.contains(UnshareFlags::NEWPID) {
+            if getpid() == Pid::INIT {
                 die_with_the_runner();
             }
             true
@@ -142,11 +167,7 @@ fn is_second_stage(channel: &Channel, namespaces: UnshareFlags) -> bool {
     }
 }
 
-fn start_main(
-    task: &ContainerTask,
-    descriptors: &[OwnedFd],
-    reach: Reach,
-) -> Result<(OwnedFd, rustix::process::Pid), Failure> {
+fn start_main(task: &ContainerTask, descriptors: &[OwnedFd], reach: Reach) -> Result<(OwnedFd, Pid), Failure> {
     setsid().map_err(|error| Failure::prepare("cannot begin a session", error))?;
     if reach == Reach::Descendants {
         set_child_subreaper(Some(getpid())).map_err(|error| Failure::prepare("cannot adopt orphans", error))?;

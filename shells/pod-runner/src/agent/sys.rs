@@ -12,6 +12,9 @@ use std::ptr;
 use rustix::process::{Pid, Signal};
 use rustix::thread::UnshareFlags;
 
+/// `clone3`: the child begins in another cgroup (`linux/sched.h`).
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
+
 /// Which side of a fork this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -32,6 +35,17 @@ pub fn fork_sibling(namespaces: UnshareFlags) -> io::Result<Side> {
     let flags = i64::from(libc::CLONE_PARENT | libc::SIGCHLD) | i64::from(namespaces.bits());
     // SAFETY: without CLONE_VM and with no stack given this is a fork; the agent has a single thread.
     side(unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize) })
+}
+
+/// As [`fork_sibling`], born in the version-2 cgroup whose directory this is (`clone3`, Linux 5.7).
+pub fn fork_sibling_in(namespaces: UnshareFlags, group: BorrowedFd<'_>) -> io::Result<Side> {
+    let flags = u64::from(libc::CLONE_PARENT.cast_unsigned()) | CLONE_INTO_CGROUP | u64::from(namespaces.bits());
+    // SAFETY: every field is a number, and zero means that nothing is asked for.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    // The signal at its end is the caller's own, as with every sibling.
+    (arguments.flags, arguments.cgroup) = (flags, u64::from(group.as_raw_fd().cast_unsigned()));
+    // SAFETY: as in `fork_sibling`; the structure lives until the call, whose size is told.
+    side(unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) })
 }
 
 /// A new process that is a child of the caller, in new namespaces.

@@ -15,8 +15,11 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The most descriptors one frame can carry (the kernel's `SCM_MAX_FD` is 253).
-pub const MAX_DESCRIPTORS: usize = 250;
+/// The most descriptors one frame can carry (the kernel's `SCM_MAX_FD`).
+const MAX_CARRIED: usize = 253;
+
+/// The most descriptors of a task, to which the ways into a cgroup come: one for each of four controllers.
+pub const MAX_DESCRIPTORS: usize = MAX_CARRIED - 4;
 
 /// The longest frame that is accepted, in bytes: a container's whole environment fits.
 const MAX_FRAME: usize = 64 << 20;
@@ -73,6 +76,15 @@ pub struct Join {
     pub process: Option<Slot>,
 }
 
+/// The ways into a cgroup (see `outrigger_host::Doors`).
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Group {
+    /// The directory of a version-2 group: the second stage is born in it.
+    pub born_in: Option<Slot>,
+    /// Files into which the first stage writes `0`, before it forks.
+    pub enters: Vec<Slot>,
+}
+
 /// The init of a shared process namespace.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct HoldTask {
@@ -85,6 +97,8 @@ pub struct HoldTask {
 pub struct ContainerTask {
     /// What it joins first.
     pub join: Join,
+    /// The cgroup that it enters.
+    pub group: Group,
     /// Whether the container gets a process namespace of its own.
     pub process_namespace: bool,
     /// The host name in a UTS namespace of its own; `None`: the machine's.
@@ -337,7 +351,7 @@ impl Channel {
         let (Ok(length), Ok(count)) = (u32::try_from(text.len()), u16::try_from(descriptors.len())) else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
-        if descriptors.len() > MAX_DESCRIPTORS || text.len() > MAX_FRAME {
+        if descriptors.len() > MAX_CARRIED || text.len() > MAX_FRAME {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let mut frame = Vec::with_capacity(HEADER + text.len());
@@ -392,7 +406,7 @@ impl Channel {
         let [l0, l1, l2, l3, c0, c1] = *header;
         let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
         let count = usize::from(u16::from_le_bytes([c0, c1]));
-        if length > MAX_FRAME || count > MAX_DESCRIPTORS {
+        if length > MAX_FRAME || count > MAX_CARRIED {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let Some(text) = self.bytes.get(HEADER..HEADER + length) else { return Ok(None) };
@@ -408,7 +422,7 @@ impl Channel {
 
     fn fill(&mut self, flags: RecvFlags) -> io::Result<()> {
         let mut buffer = [0_u8; 4096];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_CARRIED))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let received = rustix::io::retry_on_intr(|| {
             recvmsg(&self.socket, &mut [IoSliceMut::new(&mut buffer)], &mut ancillary, flags | RecvFlags::CMSG_CLOEXEC)

@@ -20,7 +20,7 @@ use super::command::{Command, Writable, environment};
 use super::view::{self, Layout};
 use crate::agent::DEFAULT_PATH;
 use crate::agent::wire::{
-    Channel, ContainerTask, Identity, InsideTask, Join, MAX_DESCRIPTORS, ProcessTask, Task, View,
+    Channel, ContainerTask, Group, Identity, InsideTask, Join, MAX_DESCRIPTORS, ProcessTask, Task, View,
 };
 use crate::host::Start;
 use crate::host::driver::{Inside, Launch};
@@ -112,6 +112,8 @@ fn keep(
     }
     let task = ContainerTask {
         join,
+        // Filled in when the cgroup is made.
+        group: Group::default(),
         // Apptainer looks for its own processes in `/proc`, which must then be that of their namespace.
         process_namespace: abilities.process_namespace && abilities.fresh_proc && namespaces.process.is_none(),
         hostname: abilities.uts_namespace.then(|| pod.hostname.clone()),

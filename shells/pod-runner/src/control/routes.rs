@@ -154,7 +154,8 @@ fn logs(request: &Request<Incoming>, shared: &Shared) -> Result<Reply, Refusal> 
     };
     let options = ReadOptions { tail: query.tail, since: query.since, stream };
     let mut reader = if query.follow {
-        LogReader::following(&path, options, runs::over(handle.status.clone(), run))
+        let changes = handle.written.changes(&run, &path);
+        LogReader::following(&path, options, changes, runs::over(handle.status.clone(), run))
     } else {
         LogReader::new(&path, options)
     };

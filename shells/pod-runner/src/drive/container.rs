@@ -164,14 +164,20 @@ async fn begin_log(pod: &Pod, instance: &Instance, output: Output) -> Log {
             PathBuf::from("/dev/null")
         }
     };
-    let (live, trouble) = (pod.live.clone(), pod.trouble.clone());
-    let sink = LogSink { instance: instance.clone(), path, rules: pod.options.log_rules, live, trouble };
+    let sink = |path| LogSink {
+        instance: instance.clone(),
+        path,
+        rules: pod.options.log_rules,
+        live: pod.live.clone(),
+        written: pod.written.begin(instance),
+        trouble: pod.trouble.clone(),
+    };
     match output {
-        Output::Pipes { stdout, stderr } => Log::Drained(pod.logs.drain(sink, stdout, stderr).await),
-        Output::Messages(messages) => Log::Messages(Box::pin(log::write_messages(sink, messages))),
+        Output::Pipes { stdout, stderr } => Log::Drained(pod.logs.drain(sink(path), stdout, stderr).await),
+        Output::Messages(messages) => Log::Messages(Box::pin(log::write_messages(sink(path), messages))),
         Output::Kept(kept) => {
-            if let Err(error) = std::os::unix::fs::symlink(&kept, &sink.path) {
-                tracing::debug!(path = %sink.path.display(), "The engine's log keeps its old link: {error}");
+            if let Err(error) = std::os::unix::fs::symlink(&kept, &path) {
+                tracing::debug!(path = %path.display(), "The engine's log keeps its old link: {error}");
             }
             Log::Kept
         }

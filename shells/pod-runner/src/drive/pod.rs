@@ -16,7 +16,7 @@ use crate::claims::{HeldClaim, Provider};
 use crate::directory::RunDirectory;
 use crate::handle::OutputPiece;
 use crate::launcher::{ContainerId, Launcher, Outgoing, Running, Terminal};
-use crate::log::{LogThread, LogTrouble};
+use crate::log::{LogThread, LogTrouble, WrittenLogs};
 use crate::volumes::Volumes;
 
 /// One pod, for the tasks that act on it.
@@ -29,6 +29,7 @@ pub(super) struct Pod {
     pub logs: Arc<LogThread>,
     pub options: RunnerOptions,
     pub live: broadcast::Sender<OutputPiece>,
+    pub written: WrittenLogs,
     pub trouble: mpsc::Sender<LogTrouble>,
     pub happened: mpsc::Sender<Happened>,
     /// Given up once nothing more is to be begun: cancels what prepares and pulls.

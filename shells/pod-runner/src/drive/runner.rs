@@ -26,7 +26,7 @@ use crate::control::{self, Bound};
 use crate::directory::{Ending, OwnedRun, RunDirectory};
 use crate::handle::{Handle, Request, Snapshot};
 use crate::launcher::Launcher;
-use crate::log::{LogRules, LogThread, LogTrouble};
+use crate::log::{LogRules, LogThread, LogTrouble, WrittenLogs};
 
 /// How many pieces of output a live reader may fall behind before it is told what it missed.
 const LIVE_PIECES: usize = 64;
@@ -152,6 +152,7 @@ impl Runner {
         let (lent, returned) = mpsc::channel(plan.containers.len().max(1));
         let (live, _) = broadcast::channel(LIVE_PIECES);
         let (notes, _) = broadcast::channel(256);
+        let written = WrittenLogs::default();
         let (show, status) = watch::channel(Arc::new(Snapshot::default()));
         let before = owned.directory().status()?;
         let now = options.clock.now();
@@ -164,6 +165,7 @@ impl Runner {
             status,
             notes,
             output: live.clone(),
+            written: written.clone(),
             requests: ask,
         };
         let tasks = Children::new(64 + 16 * plan.containers.len());
@@ -177,6 +179,7 @@ impl Runner {
             logs,
             options,
             live,
+            written,
             trouble: tell_trouble,
             happened: tell,
             ending,

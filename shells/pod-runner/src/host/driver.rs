@@ -20,7 +20,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use outrigger_host::Cgroup;
+use outrigger_host::{Cgroup, Doors};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -28,7 +28,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::connection::Connection;
 use crate::agent;
-use crate::agent::wire::{Channel, Ended, Failure, InsideTask, ProcessTask, Report, Request, Task};
+use crate::agent::wire::{Channel, Ended, Failure, Group, InsideTask, ProcessTask, Report, Request, Task};
 
 /// How long an agent may take to read a request. Its loop never blocks, so only a stopped one takes longer.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
@@ -53,7 +53,7 @@ pub struct Launch {
     pub task: Task,
     /// The descriptors that go with the task.
     pub descriptors: Vec<Arc<OwnedFd>>,
-    /// The cgroup that it starts in, which is removed when it has ended.
+    /// The cgroup that it enters ([`Launch::within`]).
     pub group: Option<Cgroup>,
     /// A second agent, inside the container that the first one's process makes: it is the one that is spoken to.
     pub inside: Option<Inside>,
@@ -74,6 +74,24 @@ impl Launch {
     /// Of an agent without a cgroup and without a second one.
     pub fn new(task: Task, descriptors: Vec<Arc<OwnedFd>>) -> Self {
         Self { task, descriptors, group: None, inside: None }
+    }
+
+    /// In this cgroup, which is removed when the agent has ended, and now where there is no way into it.
+    pub fn within(mut self, group: Cgroup) -> io::Result<Self> {
+        let doors = group.doors().inspect_err(|_| group.remove())?;
+        let mut slot = |door| {
+            self.descriptors.push(Arc::new(door));
+            self.descriptors.len() - 1
+        };
+        let entrance = match doors {
+            Doors::Unified(directory) => Group { born_in: Some(slot(directory)), enters: Vec::new() },
+            Doors::Split(files) => Group { born_in: None, enters: files.into_iter().map(slot).collect() },
+        };
+        if let Task::Container(task) = &mut self.task {
+            task.group = entrance;
+        }
+        self.group = Some(group);
+        Ok(self)
     }
 }
 
@@ -310,7 +328,7 @@ impl Thread {
 
 /// Starts the agent's executable and gives it its task.
 fn spawn(agent: &PathBuf, launch: &Launch) -> Result<(Child, Channel), Failure> {
-    let Launch { task, descriptors, group, inside: _ } = launch;
+    let Launch { task, descriptors, .. } = launch;
     let failed = |error: io::Error| Failure::prepare("cannot start the container's init", error);
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .map_err(|error| failed(error.into()))?;
@@ -324,16 +342,12 @@ fn spawn(agent: &PathBuf, launch: &Launch) -> Result<(Child, Channel), Failure> 
         .spawn()
         .map_err(failed)?;
     let channel = Channel::new(ours);
-    let placed = group.as_ref().map_or(Ok(()), |group| group.add(child.id()));
     let borrowed: Vec<_> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
-    let sent = placed
-        .map_err(|error| Failure::prepare("cannot move the container into its cgroup", error))
-        .and_then(|()| channel.send(task, &borrowed).map_err(failed));
-    if let Err(failure) = sent {
+    if let Err(error) = channel.send(task, &borrowed) {
         // It has no task yet, so nothing is lost.
         let _ = child.kill();
         let _ = child.wait();
-        return Err(failure);
+        return Err(failed(error));
     }
     Ok((child, channel))
 }

@@ -11,7 +11,7 @@ use outrigger_pod_core::plan::{ContainerName, ContainerPlan, PodPlan};
 use super::pod::Pod;
 use super::{container_id, limits, mounts, security, sweep};
 use crate::agent::DEFAULT_PATH;
-use crate::agent::wire::{ContainerTask, Join, MAX_DESCRIPTORS, ProcessTask, Slot};
+use crate::agent::wire::{ContainerTask, Group, Join, MAX_DESCRIPTORS, ProcessTask, Slot};
 use crate::launcher::{StartError, StartRequest};
 
 /// The task of a container's agent, with the descriptors that go with it.
@@ -45,6 +45,8 @@ pub fn container(
     };
     let task = ContainerTask {
         join,
+        // Filled in when the cgroup is made.
+        group: Group::default(),
         process_namespace,
         hostname: abilities.uts_namespace.then(|| pod.hostname.clone()),
         view,

@@ -7,7 +7,7 @@
 //!            ┌── more ──┐
 //! files ──► read ──► end of the newest file ──run over, or not following──► what is left of a line ──► done
 //!            ▲                  │
-//!            └── inotify tells ─┘
+//!            └─ changes tell ──┘
 //! ```
 //!
 //! Following neither loses nor repeats a line when files rotate: the open file is read to its end after it was put aside,
@@ -85,11 +85,9 @@ impl LogReader {
         Self { path: path.to_owned(), state, follow: None, done: false }
     }
 
-    /// Reads on until `over`, which resolves when the container's run is over and all that it wrote stands in the log.
-    ///
-    /// Must be called within a tokio runtime.
-    pub fn following(path: &Path, options: ReadOptions, over: BoxFuture<'static, ()>) -> Self {
-        let changes = Changes::of(path.parent().unwrap_or(Path::new("/")));
+    /// Reads on as `changes` tell, until `over`, which resolves when the container's run is over and all that it wrote
+    /// stands in the log.
+    pub fn following(path: &Path, options: ReadOptions, changes: Changes, over: BoxFuture<'static, ()>) -> Self {
         Self { follow: Some(Follow { changes, over: Some(over) }), ..Self::new(path, options) }
     }
 

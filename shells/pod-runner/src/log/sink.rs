@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use jiff::Timestamp;
 use outrigger_pod_core::life::Instance;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use super::file::{LogFile, LogRules, Wrote};
 use super::record::{Cutter, Stamp};
@@ -26,6 +26,8 @@ pub struct LogSink {
     pub rules: LogRules,
     /// Live readers.
     pub live: broadcast::Sender<OutputPiece>,
+    /// Who follows the log.
+    pub written: watch::Sender<()>,
     /// Where a refusing disk is told.
     pub trouble: mpsc::Sender<LogTrouble>,
 }
@@ -47,15 +49,16 @@ pub(super) struct Log {
     instance: Instance,
     file: LogFile,
     live: broadcast::Sender<OutputPiece>,
+    written: watch::Sender<()>,
     trouble: mpsc::Sender<LogTrouble>,
     records: Vec<u8>,
 }
 
 impl Log {
     pub fn open(sink: LogSink) -> Self {
-        let LogSink { instance, path, rules, live, trouble } = sink;
+        let LogSink { instance, path, rules, live, written, trouble } = sink;
         let (file, wrote) = LogFile::open(path, rules);
-        let log = Self { instance, file, live, trouble, records: Vec::new() };
+        let log = Self { instance, file, live, written, trouble, records: Vec::new() };
         log.tell(wrote);
         log
     }
@@ -89,6 +92,7 @@ impl Log {
     fn flush(&mut self) {
         let wrote = self.file.write(&self.records);
         self.records.clear();
+        self.written.send_replace(());
         self.tell(wrote);
     }
 
