@@ -172,6 +172,14 @@ impl Site {
         all.into_iter().filter(|path| path.exists()).collect()
     }
 
+    /// The uids of all pods that were run here and are still written down.
+    fn uids(&self) -> Vec<String> {
+        let inside = |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        let runs = inside(self.state().join("pods")).flat_map(inside).flat_map(inside);
+        let specs = runs.filter_map(|run| serde_json::from_slice::<Value>(&fs::read(run.join("spec.json")).ok()?).ok());
+        specs.filter_map(|spec| Some(spec["pod"]["metadata"]["uid"].as_str()?.to_owned())).collect()
+    }
+
     /// The cgroups of a pod.
     pub fn groups(uid: &str) -> Vec<PathBuf> {
         let (mut found, mut waiting) = (Vec::new(), vec![PathBuf::from("/sys/fs/cgroup")]);
@@ -190,10 +198,15 @@ impl Site {
 }
 
 impl Drop for Site {
+    /// A test leaves nothing behind, however it ended: a killed runner's cgroups go with the next command, which here comes.
     fn drop(&mut self) {
-        // A test that failed leaves nothing behind either.
         for (pid, _) in self.processes() {
             kill(pid, rustix::process::Signal::KILL);
+        }
+        let looked = self.run(&["ps"]);
+        if !std::thread::panicking() {
+            let left: Vec<_> = self.uids().iter().flat_map(|uid| Self::groups(uid)).collect();
+            assert_eq!(left, Vec::<PathBuf>::new(), "cgroups of pods that have ended; {looked:#?}");
         }
     }
 }
