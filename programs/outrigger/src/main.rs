@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod surface;
+mod typed;
 
 /// Runs Kubernetes pods and jobs on this machine, without Kubernetes and without a daemon.
 #[derive(Parser)]
@@ -37,7 +38,7 @@ Examples:
 fn main() -> ExitCode {
     // First of all: a container's init is this executable started anew, before any parser or runtime.
     outrigger_pod_runner::agent::dispatch();
-    match Outrigger::parse().command {
+    match typed::read().command {
         Command::Pods(command) => outrigger_pods::execute(command, outrigger_pods::Parts::default()),
         Command::Schema(args) => surface::schema(&args),
         Command::Completions(args) => surface::completions(&args),

@@ -102,6 +102,21 @@ fn a_detached_pod_is_listed_talked_to_described_and_removed() {
 }
 
 #[test]
+fn a_command_is_executed_as_kubectls_users_type_it_and_one_without_dashes_is_told_the_right_form() {
+    let machine = Machine::new();
+    let said = machine.run(&["exec", "-it", "web", "sh", "-c", "cat /etc/hosts"]);
+    assert_eq!((said.code, said.out.as_str()), (2, ""), "{said:#?}");
+    assert!(said.err.contains("outrigger exec -it web -- sh -c 'cat /etc/hosts'\n"), "{said:#?}");
+    machine.detached("web");
+    for typed in [&["-it", "web", "--", "echo", "hi"][..], &["pod/web", "-ti", "-c", "app", "--", "echo", "hi"]] {
+        let said = machine.run(&[&["exec"], typed].concat());
+        assert_eq!((said.code, said.out.as_str()), (0, "hi\n"), "{said:#?}");
+        assert!(said.err.contains("(-t is left out)"), "{said:#?}");
+    }
+    machine.stopped();
+}
+
+#[test]
 fn the_removal_of_a_pod_that_has_just_ended_waits_for_its_runner() {
     let machine = Machine::new();
     assert_eq!(machine.run_pod(&pod("a", "true", ""), &[]).code, 0);
