@@ -4,8 +4,10 @@
 
 mod addresses;
 mod cgroups;
+mod locks;
 pub mod names;
 pub mod users;
 
 pub use addresses::default_addresses;
 pub use cgroups::{Cgroup, CgroupError, CgroupLimits, CgroupUsage, Cgroups, Controller, Doors};
+pub use locks::{Attempt, LockError, LockHolder, Locks, MachineLock};

@@ -1,0 +1,292 @@
+//! Locks of what a machine has once: a device, a CPU, a port. Whoever uses it holds its lock, whatever user and process
+//! that is, and a lock ends with the last process that holds its descriptor, however that ends.
+//!
+//! ```text
+//!   /run/outrigger/lock/          1777, made by root's first command or by tmpfiles.d
+//!   └── devices/                  1777, one for each kind of thing
+//!       └── k7q2m4x9ab            0644, flock on a read-only descriptor; its text says who holds it
+//! ```
+//!
+//! A file is opened without `O_CREAT` first and then with `O_EXCL`: with `fs.protected_regular=2`
+//! (`Documentation/admin-guide/sysctl/fs.rst`) an `O_CREAT` open of another user's file in such a directory fails, even
+//! for root. Files stay when they are not locked; their names are few.
+//!
+//! What it does not do: it does not judge whether a holder may have the thing ([`Attempt::Held`] tells whom to ask), and
+//! does not wait.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
+
+/// Where they are, and where they are when that cannot be made.
+const PLACES: [&str; 2] = ["run/outrigger/lock", "dev/shm/outrigger-lock"];
+
+/// Everybody may make files in it, and remove only their own.
+const SHARED: u32 = 0o1777;
+
+/// How much of a holder's text is read, in bytes.
+const MAX_TEXT: u64 = 4096;
+
+/// The directory of a machine's locks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Locks {
+    directory: PathBuf,
+}
+
+/// A lock that is held until the last clone of its descriptor is closed, here and in every process that has one.
+#[derive(Clone, Debug)]
+pub struct MachineLock {
+    descriptor: Arc<OwnedFd>,
+}
+
+/// What came of trying to lock something.
+#[derive(Debug)]
+pub enum Attempt {
+    /// It is ours.
+    Locked(MachineLock),
+    /// Somebody else has it.
+    Held(LockHolder),
+}
+
+/// Who holds a lock, as far as that can be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LockHolder {
+    /// What the holder wrote; empty where the file belongs to another user, who could not write it.
+    pub text: String,
+    /// The process that took the lock (`/proc/locks`). It may have ended and left the lock to its children.
+    pub pid: Option<i32>,
+    /// The user of that process, else of the file.
+    pub uid: Option<u32>,
+    /// The lock's file.
+    pub path: PathBuf,
+}
+
+/// Why nothing can be locked here.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use the lock {}: run a command of outrigger once as root, which makes /run/outrigger/lock", path.display())]
+pub struct LockError {
+    /// Which file or directory.
+    pub path: PathBuf,
+    /// The cause.
+    #[source]
+    pub source: io::Error,
+}
+
+impl Locks {
+    /// Those of the machine whose root this is. The first place that is there or can be made.
+    pub fn of_machine(root: &Path) -> Result<Self, LockError> {
+        let mut failed = None;
+        for place in PLACES {
+            let locks = Self::at(root.join(place));
+            match shared_directory(&locks.directory) {
+                Ok(()) => return Ok(locks),
+                Err(source) => failed = failed.or(Some(LockError { path: locks.directory, source })),
+            }
+        }
+        Err(failed.unwrap_or_else(|| LockError { path: root.to_owned(), source: io::ErrorKind::NotFound.into() }))
+    }
+
+    /// Those in this directory.
+    pub fn at(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into() }
+    }
+
+    /// Where they are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Tries to lock one thing of a kind; `text`, one line, tells others who has it. Names are file names.
+    pub fn try_lock(&self, kind: &str, name: &str, text: &str) -> Result<Attempt, LockError> {
+        let directory = self.directory.join(kind);
+        shared_directory(&directory).map_err(|source| LockError { path: directory.clone(), source })?;
+        let path = directory.join(name);
+        let failed = |source| LockError { path: path.clone(), source };
+        loop {
+            let file = open(&path).map_err(failed)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) if is_at(&file, &path) => {
+                    write_text(&path, text);
+                    return Ok(Attempt::Locked(MachineLock { descriptor: Arc::new(file.into()) }));
+                }
+                // It was removed between opening and locking.
+                Ok(()) | Err(Errno::INTR) => (),
+                Err(Errno::WOULDBLOCK) => return Ok(Attempt::Held(holder(&file, path))),
+                Err(errno) => return Err(failed(errno.into())),
+            }
+        }
+    }
+
+    /// Takes a lock's file away from its holder: whoever locks that name next gets a fresh one. For root, against a user
+    /// who locks what that user may not have.
+    pub fn disown(&self, kind: &str, name: &str) -> Result<(), LockError> {
+        let path = self.directory.join(kind).join(name);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(LockError { path, source }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl MachineLock {
+    /// The descriptor that is the lock, to be handed on to whoever must keep it too.
+    pub fn descriptor(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.descriptor)
+    }
+}
+
+/// Sees that the directory is there and open to everybody. One that somebody else made is taken as it is, but not through a
+/// link, and not where its users could remove each other's files.
+fn shared_directory(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+    }
+    match DirBuilder::new().mode(SHARED).create(path) {
+        // The mode of a new directory is cut by the umask.
+        Ok(()) => fs::set_permissions(path, Permissions::from_mode(SHARED)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let there = fs::symlink_metadata(path)?;
+            let shared = there.is_dir() && there.mode() & 0o1002 == 0o1002;
+            let own = there.is_dir() && there.uid() == rustix::process::geteuid().as_raw();
+            if shared || own { Ok(()) } else { Err(io::Error::other("it is no directory with mode 1777")) }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    loop {
+        match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+        match OpenOptions::new().write(true).create_new(true).mode(0o644).custom_flags(flags).open(path) {
+            // Others must be able to read it, whatever our umask is.
+            Ok(made) => made.set_permissions(Permissions::from_mode(0o644))?,
+            Err(other) if other.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let same = |ours: fs::Metadata, there: fs::Metadata| (ours.dev(), ours.ino()) == (there.dev(), there.ino());
+    file.metadata().ok().zip(fs::symlink_metadata(path).ok()).is_some_and(|(ours, there)| same(ours, there))
+}
+
+/// Another user's file stays as it is: its text is then not believed, see [`holder`].
+fn write_text(path: &Path, text: &str) {
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    if let Ok(mut file) = OpenOptions::new().write(true).truncate(true).custom_flags(flags).open(path) {
+        // It only informs; the lock is what counts.
+        let _ = writeln!(file, "{}\t{text}", std::process::id());
+    }
+}
+
+/// Whoever wrote the text wrote its process id before it. One that is not the locking process wrote for an earlier lock.
+fn holder(file: &File, path: PathBuf) -> LockHolder {
+    let metadata = file.metadata().ok();
+    let pid = metadata.as_ref().and_then(|there| locking(&fs::read_to_string("/proc/locks").ok()?, there.ino()));
+    let mut written = String::new();
+    let _ = file.take(MAX_TEXT).read_to_string(&mut written);
+    let text = written.split_once('\t').filter(|(writer, _)| pid.is_none() || writer.parse().ok() == pid);
+    let uid = pid.and_then(|pid| fs::metadata(format!("/proc/{pid}")).ok()).or(metadata).map(|there| there.uid());
+    LockHolder { text: text.map_or("", |(_, text)| text).trim().to_owned(), pid, uid, path }
+}
+
+/// The process that has locked the file of this number, by a line of `/proc/locks` (`proc_locks(5)`):
+/// `1: FLOCK  ADVISORY  WRITE 1234 00:1a:5678 0 EOF`.
+fn locking(locks: &str, inode: u64) -> Option<i32> {
+    let inode = inode.to_string();
+    locks.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, "WRITE", pid, file, ..] = words.as_slice() else { return None };
+        (file.rsplit(':').next() == Some(&inode)).then(|| pid.parse().ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(attempt: Attempt) -> MachineLock {
+        match attempt {
+            Attempt::Locked(lock) => lock,
+            Attempt::Held(holder) => panic!("held by {holder:?}"),
+        }
+    }
+
+    #[test]
+    fn one_has_it_until_its_last_descriptor_is_closed() {
+        let place = tempfile::tempdir().unwrap();
+        let locks = Locks::of_machine(place.path()).unwrap();
+        assert_eq!(locks.directory(), place.path().join("run/outrigger/lock"));
+        let lock = taken(locks.try_lock("devices", "a", "pod default/one").unwrap());
+        let kept = lock.descriptor();
+        drop(lock);
+        let Attempt::Held(holder) = locks.try_lock("devices", "a", "pod default/two").unwrap() else {
+            panic!("given twice")
+        };
+        assert_eq!(holder.text, "pod default/one");
+        assert_eq!(holder.pid, Some(std::process::id().cast_signed()));
+        assert_eq!(holder.uid, Some(rustix::process::geteuid().as_raw()));
+        taken(locks.try_lock("devices", "b", "another").unwrap());
+        drop(kept);
+        taken(locks.try_lock("devices", "a", "pod default/two").unwrap());
+    }
+
+    #[test]
+    fn directories_are_open_to_everybody_and_files_are_not() {
+        let place = tempfile::tempdir().unwrap();
+        let locks = Locks::of_machine(place.path()).unwrap();
+        taken(locks.try_lock("devices", "a", "me").unwrap());
+        let mode = |path: &str| fs::metadata(locks.directory().join(path)).unwrap().mode() & 0o7777;
+        assert_eq!([mode(""), mode("devices"), mode("devices/a")], [0o1777, 0o1777, 0o644]);
+    }
+
+    #[test]
+    fn a_second_place_serves_where_the_first_cannot_be_made() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("run"), "no directory").unwrap();
+        let locks = Locks::of_machine(place.path()).unwrap();
+        assert_eq!(locks.directory(), place.path().join("dev/shm/outrigger-lock"));
+        fs::write(place.path().join("dev/shm/outrigger-lock/devices"), "no directory").unwrap();
+        let error = locks.try_lock("devices", "a", "me").unwrap_err();
+        assert!(error.path.ends_with("devices"), "{error}");
+    }
+
+    #[test]
+    fn a_link_is_not_followed() {
+        let place = tempfile::tempdir().unwrap();
+        let locks = Locks::of_machine(place.path()).unwrap();
+        taken(locks.try_lock("devices", "a", "me").unwrap());
+        std::os::unix::fs::symlink("/etc/hostname", locks.directory().join("devices/b")).unwrap();
+        assert!(locks.try_lock("devices", "b", "me").is_err());
+    }
+
+    #[test]
+    fn a_disowned_lock_can_be_taken_anew() {
+        let place = tempfile::tempdir().unwrap();
+        let locks = Locks::of_machine(place.path()).unwrap();
+        let theirs = taken(locks.try_lock("devices", "a", "them").unwrap());
+        locks.disown("devices", "a").unwrap();
+        let ours = taken(locks.try_lock("devices", "a", "us").unwrap());
+        drop(theirs);
+        assert!(matches!(locks.try_lock("devices", "a", "others").unwrap(), Attempt::Held(_)));
+        drop(ours);
+    }
+
+    #[test]
+    fn the_locking_process_is_read_from_the_kernels_list() {
+        let list = "1: POSIX  ADVISORY  WRITE 11 00:1a:77 0 EOF\n2: FLOCK  ADVISORY  WRITE 12 00:1a:78 0 EOF\n\
+            2: -> FLOCK  ADVISORY  WRITE 13 00:1a:78 0 EOF\n";
+        assert_eq!([77, 78, 79].map(|inode| locking(list, inode)), [None, Some(12), None]);
+    }
+}
