@@ -8,3 +8,4 @@ pub mod outrigger;
 pub mod podman;
 pub mod processes;
 pub mod sample;
+pub mod terminal;

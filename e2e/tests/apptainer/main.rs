@@ -9,6 +9,7 @@ mod images;
 mod life;
 mod registry;
 mod sid;
+mod terminal;
 mod values;
 
 /// A pod of this name with one container; what is given is YAML of the container, in one line of flow style each.
