@@ -33,6 +33,7 @@ pub struct Part {
 
 /// All parts.
 pub const PARTS: &[Part] = &[
+    Part { name: "root", present: |_| is_root().then(Vec::new), is_kernel: false },
     Part { name: "busybox", present: |_| file("OUTRIGGER_TEST_BUSYBOX", "/bin/busybox"), is_kernel: false },
     Part {
         name: "podman",
@@ -94,6 +95,10 @@ fn sid_root(cache: &Path) -> Option<Environment> {
     Some(vec![("OUTRIGGER_TEST_SID_ENTER", enter), ("OUTRIGGER_TEST_SID_ROOT", root)])
 }
 
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+}
+
 fn file(variable: &'static str, path: &str) -> Option<Environment> {
     Path::new(path).is_file().then(|| vec![(variable, PathBuf::from(path))])
 }
@@ -112,7 +117,7 @@ mod tests {
     #[test]
     fn an_unknown_part_is_refused_with_the_known_ones() {
         let refusal = part("sid").unwrap_err().to_string();
-        assert!(refusal.starts_with("no part is named \"sid\": busybox, podman, sid-root"), "{refusal}");
+        assert!(refusal.starts_with("no part is named \"sid\": root, busybox, podman, sid-root"), "{refusal}");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod examples;
 mod images;
 mod life;
+mod limits;
 mod registry;
 mod sid;
 mod terminal;

@@ -1,0 +1,49 @@
+//! A pod of hundreds of containers that really run: 200, and 1,000 at full length (`cargo xtask soak pods`).
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::site::{Site, wait_until};
+
+/// Each says when it runs, and waits to be told to end with a code of its own.
+fn container(number: usize, talk: &str) -> Value {
+    let script = format!(
+        "echo says {number}; : > {talk}/{number}; read word < {talk}/end; exit {code}",
+        code = if number == 3 { 5 } else { 0 }
+    );
+    json!({"name": format!("c{number}"), "image": "none", "command": ["sh", "-c", script]})
+}
+
+/// Tried with a container that never starts: the wait is in vain.
+#[test]
+fn all_containers_of_a_large_pod_run_at_once_and_end_with_their_own_codes() {
+    let count = if std::env::var_os("OUTRIGGER_SOAK").is_some() { 1000 } else { 200 };
+    let site = Site::of(0);
+    let talk = site.open_folder("talk");
+    assert!(std::process::Command::new("mkfifo").arg(format!("{talk}/end")).status().unwrap().success());
+    let containers: Vec<_> = (0..count).map(|number| container(number, &talk)).collect();
+    let spec = json!({"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": containers});
+    let begin = Instant::now();
+    let ended = std::thread::scope(|scope| {
+        let run = scope.spawn(|| site.run(&spec, &["--quiet"]));
+        // The pipe is there too.
+        wait_until("all containers", || fs::read_dir(&talk).unwrap().count() > count || run.is_finished());
+        println!("{count} containers run after {:?}", begin.elapsed());
+        // Opened for writing at once for all of them; its end is the word.
+        drop(fs::OpenOptions::new().write(true).open(format!("{talk}/end")).unwrap());
+        run.join().unwrap()
+    });
+    println!("{count} containers have ended after {:?}", begin.elapsed());
+    assert_eq!(ended.code, 5, "{}", ended.err);
+    let statuses = ended.status["containerStatuses"].as_array().unwrap();
+    let codes = statuses.iter().map(|status| (&status["name"], &status["state"]["terminated"]["exitCode"]));
+    let failed: Vec<_> = codes.filter(|(_, code)| **code != 0).collect();
+    assert_eq!((statuses.len(), failed), (count, vec![(&json!("c3"), &json!(5))]));
+    let logs = site.command(&["logs", "tried", "--all-containers"]).output().unwrap();
+    let lines = String::from_utf8(logs.stdout).unwrap();
+    let said: BTreeSet<&str> = lines.lines().filter_map(|line| line.split("says ").nth(1)).collect();
+    assert_eq!(said.len(), count, "each has written its line");
+}
