@@ -9,7 +9,8 @@ use std::path::Path;
 /// group on. Where the rights are missing nothing changes, which the launcher has told as a shortfall.
 pub(super) fn give_to_group(root: &Path, group: Option<i64>, read_only: bool) {
     if let Some(group) = group.and_then(|group| u32::try_from(group).ok())
-        && let Err(error) = give(root, group, read_only)
+        // A volume in memory is known by a link of `/proc`; the end of the path names the directory itself.
+        && let Err(error) = give(&root.join("."), group, read_only)
     {
         tracing::debug!(path = %root.display(), "Cannot give a volume to group {group}: {error}");
     }
