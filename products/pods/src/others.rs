@@ -5,7 +5,6 @@
 //! command. A path that a user may have prepared (a pipe, a link) is not opened.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -49,17 +48,33 @@ fn at_home(root: &Path) -> Vec<PathBuf> {
 
 /// The state directories of running runners: each has the lock of its run open.
 fn running(proc: &Path) -> BTreeSet<PathBuf> {
-    let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-    let ours = std::env::current_exe().ok();
-    let ours = ours.as_deref().and_then(Path::file_name).unwrap_or(OsStr::new("outrigger"));
-    let is_ours = |process: &PathBuf| {
-        // An executable that was replaced meanwhile is "(deleted)".
-        let executable = fs::read_link(process.join("exe")).unwrap_or_default();
-        let name = executable.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        OsStr::new(name.trim_end_matches(" (deleted)")) == ours
-    };
-    let open = entries(proc).filter(is_ours).flat_map(|process| entries(&process.join("fd")));
+    let locks = fs::read_to_string(proc.join("locks")).unwrap_or_default();
+    let holders: BTreeSet<PathBuf> = locks.lines().filter_map(holder).map(|pid| proc.join(pid)).collect();
+    let own = executable_name(&proc.join("self"));
+    let runs_ours = |process: &PathBuf| own.is_some() && executable_name(process) == own;
+    // Where the file system has no locks, the kernel lists none: then at least those of our name are found.
+    let named = entries(proc).filter(runs_ours);
+    let open = holders.into_iter().chain(named).flat_map(|process| entries(&process.join("fd")));
     open.filter_map(|file| state_of(&fs::read_link(file).ok()?)).collect()
+}
+
+/// Who holds a lock as runners do, by a line of `/proc/locks` (`proc_locks(5)`): `7: FLOCK  ADVISORY  WRITE 421 fe:00:99 0 EOF`.
+/// Whoever waits for one has an arrow before `FLOCK`.
+fn holder(line: &str) -> Option<&str> {
+    match line.split_whitespace().collect::<Vec<_>>()[..] {
+        [_, "FLOCK", _, "WRITE", pid, ..] => Some(pid),
+        _ => None,
+    }
+}
+
+/// The file name of what a process executes; one that was replaced meanwhile is "(deleted)".
+fn executable_name(process: &Path) -> Option<String> {
+    let executable = fs::read_link(process.join("exe")).ok()?;
+    Some(executable.file_name()?.to_str()?.trim_end_matches(" (deleted)").to_owned())
+}
+
+fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 /// `STATE` of `STATE/pods/NAMESPACE/NAME/RUN/lock`.
@@ -112,6 +127,19 @@ fn owner(directory: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_holds_a_lock_is_read_from_the_kernels_list() {
+        for (line, pid) in [
+            ("7: FLOCK  ADVISORY  WRITE 421 fe:00:99 0 EOF", Some("421")),
+            ("7: -> FLOCK  ADVISORY  WRITE 422 fe:00:99 0 EOF", None),
+            ("8: FLOCK  ADVISORY  READ 421 fe:00:99 0 EOF", None),
+            ("9: POSIX  ADVISORY  WRITE 421 fe:00:99 0 EOF", None),
+            ("", None),
+        ] {
+            assert_eq!(holder(line), pid, "{line}");
+        }
+    }
 
     #[test]
     fn a_state_directory_is_told_by_the_lock_of_a_run() {
