@@ -3,8 +3,8 @@
 //! In reading order: [`Fault`] is how everything here reports; [`Path`] names a value; [`read`] makes [`Document`]s of
 //! YAML or JSON text and knows the place of every value; [`nearest`] finds what a misspelled key was meant to be.
 //! For a process's own configuration: [`schema`] describes it, [`scalars`] lists its flags and variables, and
-//! [`Layers`] makes the typed value of file, environment and flags. [`Duration`], [`ByteSize`] and [`Address`] are what
-//! people write in it.
+//! [`Layers`] makes the typed value of file, environment and flags. [`Duration`], [`ByteSize`], [`Address`] and
+//! [`Verbatim`] are what people write in it.
 //!
 //! This crate opens no files and reads no process environment: both are handed to it.
 
@@ -25,6 +25,7 @@ mod text_value;
 mod address;
 mod duration;
 mod size;
+mod verbatim;
 
 mod schema;
 mod setting;
@@ -43,3 +44,4 @@ pub use path::{Path, Step};
 pub use schema::schema;
 pub use setting::{Kind, Setting, scalars};
 pub use size::{ByteSize, NoByteSize};
+pub use verbatim::Verbatim;

@@ -21,7 +21,7 @@ use crate::nearest::nearest;
 use crate::path::{Path, Step};
 use crate::schema::schema;
 use crate::setting::{Kind, Setting, scalars};
-use crate::typed;
+use crate::{typed, verbatim};
 
 /// What a process's configuration is made of.
 ///
@@ -103,6 +103,9 @@ impl Layers {
         let settings = scalars(&schema, &self.prefix);
         let (document, mut value, mut faults) = self.read_file()?;
         drop_nulls(&mut value);
+        if let Some(document) = &document {
+            verbatim::restore(&schema, &schema, &mut value, &Path::default(), document);
+        }
         let overrides = self.lay_over(&settings, &mut value, &mut faults);
         let reporter =
             Reporter { layers: self, document: document.as_ref(), settings: &settings, overrides: &overrides };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use outrigger_config::{Address, ByteSize, Duration, Kind, Layers, scalars, schema};
+use outrigger_config::{Address, ByteSize, Duration, Kind, Layers, Verbatim, scalars, schema};
 use proptest::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -319,4 +319,24 @@ proptest! {
             let _ = layers("stateDir: /x").environment([(setting.env, value.clone())]).load::<Run>();
         }
     }
+}
+
+#[test]
+fn text_that_is_taken_as_it_stands_needs_no_quotes_wherever_it_is() {
+    #[derive(Debug, PartialEq, Deserialize, JsonSchema)]
+    struct Rules {
+        rules: Vec<Rule>,
+        top: Option<Verbatim>,
+    }
+    #[derive(Debug, PartialEq, Deserialize, JsonSchema)]
+    struct Rule {
+        vendor: Verbatim,
+    }
+    let text = "rules: [{vendor: 0403}, {vendor: '0403'}, {vendor: 00000001}, &y {vendor: yes}, *y, {vendor: 1e3}]\n";
+    let (rules, _) = Layers::new("X").file("x.yaml", text).flag("top", "0403").load::<Rules>().unwrap();
+    let vendors: Vec<&str> = rules.rules.iter().map(|rule| &*rule.vendor).collect();
+    assert_eq!(vendors, ["0403", "0403", "00000001", "yes", "yes", "1e3"]);
+    assert_eq!(rules.top, Some(Verbatim::from("0403")));
+    let faults = Layers::new("X").file("x.yaml", "rules: [{vendor: [1]}]").load::<Rules>().unwrap_err();
+    assert!(faults.to_string().starts_with("x.yaml:1:18: rules[0].vendor: expected "), "{faults}");
 }
