@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use outrigger_pod_runner::claims::Provider;
-use outrigger_pod_runner::directory::{DirectoryError, Kind, RunDirectory, StateDirectory};
-use outrigger_pod_runner::host::HostLauncher;
-use outrigger_pod_runner::recover::{is_abandoned, recover};
+use outrigger_host_launcher::HostLauncher;
+use outrigger_launcher::claims::Provider;
+use outrigger_pod_directory::{DirectoryError, Kind, RunDirectory, StateDirectory};
+use outrigger_pod_runner::recover::recover;
 
 use crate::record::chain;
 use crate::show::out;
@@ -32,7 +32,7 @@ fn abandoned(state: &StateDirectory) -> Result<Vec<RunDirectory>, DirectoryError
     let mut found = Vec::new();
     for kind in [Kind::Pod, Kind::Job] {
         // What cannot be read is told by the command that shows it.
-        found.extend(state.list(kind)?.into_iter().filter(|run| is_abandoned(run).unwrap_or_default()));
+        found.extend(state.list(kind)?.into_iter().filter(|run| run.is_abandoned().unwrap_or_default()));
     }
     Ok(found)
 }

@@ -8,8 +8,8 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use outrigger_pod_runner::claims::Provider;
-use outrigger_pod_runner::directory::StateDirectory;
+use outrigger_launcher::claims::Provider;
+use outrigger_pod_directory::StateDirectory;
 use tokio_util::sync::CancellationToken;
 
 mod abandoned;

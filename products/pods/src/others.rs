@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use outrigger_host::users;
-use outrigger_pod_runner::directory::{Kind, RunDirectory, StateDirectory};
+use outrigger_pod_directory::{Kind, RunDirectory, StateDirectory};
 
 use crate::record::{Record, chain};
 

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
-use outrigger_pod_runner::directory::{
+use outrigger_pod_directory::{
     DirectoryError, JobSpec, JobStatusFile, Kind, ObjectName, PodSpec, RunDirectory, StateDirectory, StatusFile,
 };
 use serde_json::{Value, json};

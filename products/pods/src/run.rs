@@ -20,12 +20,12 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodSpec;
+use outrigger_apptainer_launcher::{ApptainerLauncher, Program};
 use outrigger_config::Faults;
-use outrigger_pod_runner::apptainer::{ApptainerLauncher, Program};
-use outrigger_pod_runner::directory::KeepRules;
-use outrigger_pod_runner::host::HostLauncher;
-use outrigger_pod_runner::launcher::Launcher;
-use outrigger_pod_runner::log::LogThread;
+use outrigger_host_launcher::HostLauncher;
+use outrigger_launcher::Launcher;
+use outrigger_pod_directory::KeepRules;
+use outrigger_pod_directory::log::LogThread;
 
 use crate::Parts;
 use crate::args::{Form, RunArgs};

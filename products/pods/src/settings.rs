@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use outrigger_config::{ByteSize, Fault, Faults, Layers};
-use outrigger_pod_runner::directory::StateDirectory;
+use outrigger_pod_directory::StateDirectory;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -37,7 +37,7 @@ Examples:
 
 fn main() -> ExitCode {
     // First of all: a container's init is this executable started anew, before any parser or runtime.
-    outrigger_pod_runner::agent::dispatch();
+    outrigger_host_launcher::agent::dispatch();
     match typed::read().command {
         Command::Pods(command) => outrigger_pods::execute(command, outrigger_pods::Parts::default()),
         Command::Schema(args) => surface::schema(&args),

@@ -28,12 +28,12 @@ mod stdin;
 pub use clock::Clock;
 pub use runner::{Outcome, Runner, RunnerConfig, RunnerOptions};
 
+use outrigger_launcher::LaunchError;
 use outrigger_pod_core::life::RestoreError;
+use outrigger_pod_directory::DirectoryError;
 use outrigger_runtime::ChildrenOverran;
 
 use crate::control::BindError;
-use crate::directory::DirectoryError;
-use crate::launcher::LaunchError;
 
 /// Why a pod could not be run to its end. What goes wrong inside the pod is no such error: it is in the status.
 #[derive(Debug, thiserror::Error)]

@@ -6,8 +6,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper::rt::{Read, Write};
-
-use crate::launcher::BoxFuture;
+use outrigger_launcher::BoxFuture;
 
 /// The connection's half of the work. Without it being driven nothing is sent and nothing arrives.
 pub(crate) struct Driven {

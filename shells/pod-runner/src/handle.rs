@@ -8,16 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodStatus;
+use outrigger_launcher::{ExecRequest, ExecSession, LaunchError, Outgoing, Terminal, Usage};
 use outrigger_pod_core::life::{Instance, Note};
 use outrigger_pod_core::plan::{ContainerName, PodPlan};
+use outrigger_pod_directory::log::{OutputPiece, WrittenLogs};
+use outrigger_pod_directory::{End, RunDirectory};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-
-use crate::directory::{End, RunDirectory};
-use crate::launcher::{ExecRequest, ExecSession, LaunchError, LogStream, Outgoing, Terminal, Usage};
-use crate::log::WrittenLogs;
 
 /// A running pod, for whoever watches it or wants something of it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -60,17 +58,6 @@ pub struct TimedNote {
     pub at: Timestamp,
     /// What.
     pub note: Note,
-}
-
-/// A piece of what a container writes, as it was read: not cut at lines.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutputPiece {
-    /// Which run of which container.
-    pub instance: Instance,
-    /// Which stream.
-    pub stream: LogStream,
-    /// The bytes.
-    pub bytes: Bytes,
 }
 
 /// Something that is wanted of a running pod.

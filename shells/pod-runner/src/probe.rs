@@ -21,11 +21,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outrigger_launcher::{ContainerId, Launcher};
 use outrigger_pod_core::env::Environment;
 use outrigger_pod_core::life::ProbeOutcome;
 use outrigger_pod_core::plan::{ContainerPlan, Handler, PodPlan, ProbePlan};
-
-use crate::launcher::{ContainerId, Launcher};
 
 pub use hook::hook;
 

@@ -18,16 +18,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::JobStatus;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use outrigger_pod_core::life::{Deletion, Event, Lost, Machine, Options, RestoreError, World};
+use outrigger_launcher::claims::{ClaimError, Provider};
+use outrigger_launcher::{LaunchError, Launcher};
+use outrigger_pod_core::life::{Deletion, Event, Lost, Machine, Note, Options, RestoreError, World};
 use outrigger_pod_core::plan::{PlanError, PodPlan};
-
-use crate::claims::{ClaimError, Provider};
-use crate::directory::{
-    DirectoryError, End, Ending, JobStatusFile, Kind, OwnedRun, RecordedNote, RunDirectory, RunnerIdentity, RunnerLife,
-    StatusFile,
+use outrigger_pod_directory::{
+    DirectoryError, End, Ending, JobStatusFile, Kind, OwnedRun, RecordedNote, RunDirectory, RunnerIdentity, StatusFile,
 };
-use crate::launcher::{LaunchError, Launcher};
-use crate::volumes;
 
 /// Why a run could not be brought to its end. Nothing is lost by it: the next command tries again.
 #[derive(Debug, thiserror::Error)]
@@ -70,18 +67,6 @@ pub enum RecoverError {
     Claim(#[from] ClaimError),
 }
 
-/// Whether the run's runner died before it wrote down the end.
-pub fn is_abandoned(directory: &RunDirectory) -> Result<bool, DirectoryError> {
-    Ok(!has_ended(directory)? && directory.life()? == RunnerLife::Dead)
-}
-
-fn has_ended(directory: &RunDirectory) -> Result<bool, DirectoryError> {
-    Ok(match directory.kind() {
-        Kind::Pod => directory.status()?.is_some_and(|file| file.end.is_some()),
-        Kind::Job => directory.job_status()?.is_some_and(|file| file.end.is_some()),
-    })
-}
-
 /// Brings an abandoned run to its end; answers whether there was something to do. Repeating it is safe.
 ///
 /// `launcher` is one of the name that [`RunDirectory::pod_spec`] tells, whose containers end with their runner.
@@ -91,12 +76,12 @@ pub async fn recover(
     providers: &[Arc<dyn Provider>],
     now: Timestamp,
 ) -> Result<bool, RecoverError> {
-    if !is_abandoned(directory)? {
+    if !directory.is_abandoned()? {
         return Ok(false);
     }
     let Some(owned) = directory.take_over()? else { return Ok(false) };
     // Its runner may have written the end, and then freed the lock, since the status was read.
-    if has_ended(directory)? {
+    if directory.has_ended()? {
         return Ok(false);
     }
     // Whatever else fails: secrets do not stay on the disk.
@@ -120,14 +105,14 @@ async fn recover_pod(
     let mut machine = machine(&plan, before.as_ref(), now)
         .map_err(|source| RecoverError::Record { path: directory.status_file(), source })?;
     launcher.remove(&plan.uid).await?;
-    volumes::remove(directory)?;
-    crate::directory::remove_path(&directory.launcher())?;
+    outrigger_pod_directory::volumes::remove(directory)?;
+    owned.remove_launcher()?;
     for provider in providers {
         provider.clear(&plan.uid).await?;
     }
     machine.step(now, Event::Removed);
     let mut notes = before.as_ref().map(|file| file.notes.clone()).unwrap_or_default();
-    notes.push(runner_died(before.as_ref(), now));
+    RecordedNote::add(&mut notes, &runner_died(before.as_ref()), now);
     let file = StatusFile {
         status: machine.status(),
         record: machine.record(),
@@ -164,17 +149,10 @@ fn machine(plan: &Arc<PodPlan>, before: Option<&StatusFile>, now: Timestamp) -> 
     Machine::restore(Arc::clone(plan), options, &before.record, world, now).map(|(machine, _)| machine)
 }
 
-fn runner_died(before: Option<&StatusFile>, now: Timestamp) -> RecordedNote {
+fn runner_died(before: Option<&StatusFile>) -> Note {
     let which = before.map(|file| format!(" (process {})", file.runner.pid)).unwrap_or_default();
-    RecordedNote {
-        container: None,
-        warning: true,
-        reason: "RunnerDied".to_owned(),
-        message: format!("The pod's runner{which} was killed or crashed; its containers ended with it"),
-        count: 1,
-        first: Time(now),
-        last: Time(now),
-    }
+    let message = format!("The pod's runner{which} was killed or crashed; its containers ended with it");
+    Note { container: None, warning: true, reason: "RunnerDied".into(), message }
 }
 
 fn recover_job(owned: &OwnedRun, now: Timestamp) -> Result<(), RecoverError> {

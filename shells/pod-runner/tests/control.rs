@@ -14,16 +14,16 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use outrigger_launcher::{ExecRequest, ExecSession, LogStream, Terminal, Usage};
 use outrigger_pod_core::life::Instance;
 use outrigger_pod_core::plan::{ContainerName, ContainerPlan};
+use outrigger_pod_directory::log::{OutputPiece, WrittenLogs};
+use outrigger_pod_directory::{ObjectName, OwnedRun, PodSpec, StateDirectory};
 use outrigger_pod_runner::control::{
     AttachQuery, CallError, Client, ContainerUsage, ExecQuery, LogQuery, OpenError, RefusalCode, Session, SessionError,
     SessionEvent, Size, StopQuery, StreamChoice, bind, serve,
 };
-use outrigger_pod_runner::directory::{ObjectName, OwnedRun, PodSpec, StateDirectory};
-use outrigger_pod_runner::handle::{AttachSession, Handle, OutputPiece, Request, RequestError, Snapshot};
-use outrigger_pod_runner::launcher::{ExecRequest, ExecSession, LogStream, Terminal, Usage};
-use outrigger_pod_runner::log::WrittenLogs;
+use outrigger_pod_runner::handle::{AttachSession, Handle, Request, RequestError, Snapshot};
 use plans::{container, pod};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;

@@ -15,12 +15,12 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use k8s_openapi::api::core::v1::EnvVar;
-use outrigger_pod_core::life::{Found, HookOutcome, ProbeOutcome};
-use outrigger_pod_core::plan::{ContainerPlan, Handler, PodPlan, ProbePlan};
-use outrigger_pod_runner::launcher::{
+use outrigger_launcher::{
     BoxFuture, ContainerId, ExecRequest, ExecSession, Image, ImageError, LaunchError, Launcher, PodRequest,
     PreparedPod, Running, Shortfall, StartError, StartRequest, Usage,
 };
+use outrigger_pod_core::life::{Found, HookOutcome, ProbeOutcome};
+use outrigger_pod_core::plan::{ContainerPlan, Handler, PodPlan, ProbePlan};
 use outrigger_pod_runner::probe::{Target, ask, hook};
 use plans::{container, pod};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};

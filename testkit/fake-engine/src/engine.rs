@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use outrigger_launcher::{ContainerId, LogStream};
 use outrigger_pod_core::life::{Exit, Found, Instance};
 use outrigger_pod_runner::drive::Clock;
-use outrigger_pod_runner::launcher::{ContainerId, LogStream};
 use outrigger_runtime::Children;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, sleep_until};

@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_pod_core::life::{Exit, Found, ImageProblem, PodAddresses, StartProblem};
-use outrigger_pod_core::plan::{ContainerPlan, PodPlan};
-use outrigger_pod_runner::launcher::{
+use outrigger_launcher::{
     BoxFuture, ContainerId, ExecRequest, ExecSession, Image, ImageError, LaunchError, Launcher, Output, PodRequest,
     PreparedPod, Running, Shortfall, StartError, StartRequest, Usage,
 };
+use outrigger_pod_core::life::{Exit, Found, ImageProblem, PodAddresses, StartProblem};
+use outrigger_pod_core::plan::{ContainerPlan, PodPlan};
 use tokio::sync::watch;
 
 use crate::engine::{Engine, State};

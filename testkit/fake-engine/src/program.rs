@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outrigger_pod_runner::launcher::LogStream;
+use outrigger_launcher::LogStream;
 
 /// One step of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]

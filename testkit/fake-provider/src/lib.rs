@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use outrigger_launcher::BoxFuture;
+use outrigger_launcher::claims::{ClaimError, ClaimRequest, HeldClaim, Progress, Provider, Served};
 use outrigger_pod_core::claim::ClaimValue;
 use outrigger_pod_core::plan::ContainerName;
-use outrigger_pod_runner::claims::{ClaimError, ClaimRequest, HeldClaim, Progress, Provider, Served};
-use outrigger_pod_runner::launcher::BoxFuture;
 use tokio::sync::watch;
 
 /// The resource that it serves.

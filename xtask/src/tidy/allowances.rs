@@ -5,8 +5,8 @@ use super::source::Tree;
 
 /// The modules that hold unsafe code, each with what for.
 const UNSAFE: &[(&str, &str)] = &[
-    ("shells/pod-runner/src/agent/sys.rs", "system calls of the init, between fork and exec"),
-    ("shells/pod-runner/src/host/sys.rs", "starting the agent"),
+    ("shells/host-launcher/src/agent/sys.rs", "system calls of the init, between fork and exec"),
+    ("shells/host-launcher/src/host/sys.rs", "starting the agent"),
     ("shells/runtime/src/signals.rs", "signal handlers"),
 ];
 

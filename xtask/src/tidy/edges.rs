@@ -10,6 +10,16 @@ use cargo_metadata::DependencyKind;
 /// Shells that stand on wires alone, so that every other shell may stand on them.
 const BASE_SHELLS: &[&str] = &["runtime", "config", "host", "serve", "cluster"];
 
+/// The shell that holds contracts for others to implement: it stands on wires and `pod-core`, and every shell but those
+/// that stand on wires alone may stand on it.
+const CONTRACTS: &str = "launcher";
+
+/// The only other uses of one shell by another, each by name: who, and what.
+const BETWEEN_SHELLS: &[(&str, &str)] = &[("apptainer-launcher", "host-launcher"), ("pod-runner", "pod-directory")];
+
+/// The same for tests: a launcher is tried under the runner, with whole pods.
+const BETWEEN_SHELLS_IN_TESTS: &[(&str, &str)] = &[("host-launcher", "pod-directory"), ("host-launcher", "pod-runner")];
+
 /// The only core that a shell may use.
 const CORE_OF_SHELLS: &str = "pod-core";
 
@@ -98,7 +108,8 @@ fn is_allowed(user: &Crate, used: &Use) -> bool {
     match user.room.as_str() {
         "shells" if BASE_SHELLS.contains(&&*user.name) => room == "wires",
         "shells" => match room {
-            "shells" => BASE_SHELLS.contains(&&*used.name),
+            "shells" if user.name == CONTRACTS => false,
+            "shells" => used.name == CONTRACTS || BASE_SHELLS.contains(&&*used.name) || is_named(user, used),
             "cores" => used.name == CORE_OF_SHELLS,
             _ => room == "wires",
         },
@@ -109,6 +120,12 @@ fn is_allowed(user: &Crate, used: &Use) -> bool {
         // Cores, wires, xtask, and the tiny executable use nothing of ours.
         _ => false,
     }
+}
+
+/// Whether this use of one shell by another is allowed by name.
+fn is_named(user: &Crate, used: &Use) -> bool {
+    let names = (&*user.name, &*used.name);
+    BETWEEN_SHELLS.contains(&names) || (used.in_tests && BETWEEN_SHELLS_IN_TESTS.contains(&names))
 }
 
 #[cfg(test)]
@@ -134,6 +151,13 @@ mod tests {
             ("products/cpus", "cores/cpu-core"),
             ("shells/pod-runner", "cores/pod-core"),
             ("shells/pod-runner", "shells/runtime"),
+            ("shells/pod-runner", "shells/launcher"),
+            ("shells/pod-runner", "shells/pod-directory"),
+            ("shells/pod-directory", "shells/launcher"),
+            ("shells/host-launcher", "shells/launcher"),
+            ("shells/apptainer-launcher", "shells/host-launcher"),
+            ("shells/launcher", "cores/pod-core"),
+            ("products/docker", "shells/launcher"),
             ("shells/serve", "wires/license-api"),
             ("cores/pod-core", "serde_json"),
             ("e2e", "products/pods"),
@@ -150,6 +174,15 @@ mod tests {
             ("shells/host", "cores/pod-core"),
             ("shells/pod-runner", "cores/cpu-core"),
             ("shells/plugin", "shells/pod-runner"),
+            ("shells/pod-runner", "shells/host-launcher"),
+            ("shells/pod-runner", "shells/apptainer-launcher"),
+            ("shells/pod-directory", "shells/pod-runner"),
+            ("shells/pod-directory", "shells/host-launcher"),
+            ("shells/host-launcher", "shells/pod-runner"),
+            ("shells/host-launcher", "shells/apptainer-launcher"),
+            ("shells/launcher", "shells/host"),
+            ("shells/launcher", "shells/pod-directory"),
+            ("shells/host", "shells/launcher"),
             ("shells/pod-runner", "products/pods"),
             ("shells/pod-runner", "testkit/claims"),
             ("cores/pod-core", "cores/cpu-core"),
@@ -168,6 +201,8 @@ mod tests {
     fn tests_may_use_the_test_kit_beside_what_the_law_allows() {
         assert!(allows("shells/pod-runner", "testkit/claims", true));
         assert!(allows("cores/pod-core", "tempfile", true));
+        assert!(allows("shells/host-launcher", "shells/pod-runner", true));
+        assert!(!allows("shells/pod-runner", "shells/host-launcher", true));
         assert!(!allows("products/pods", "products/devices", true));
     }
 

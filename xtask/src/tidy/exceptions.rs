@@ -22,11 +22,6 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         check: "budgets",
-        subject: "shells/pod-runner",
-        reason: "the runner, the host launcher and its agent; the launcher is split off when a second crate launches",
-    },
-    Exception {
-        check: "budgets",
         subject: "products/pods",
         reason: "manifests and terminal views become shells when a second product needs them (decision 4)",
     },

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::Pod;
+use outrigger_host_launcher::HostLauncher;
+use outrigger_launcher::Launcher;
 use outrigger_pod_core::plan::PodPlan;
-use outrigger_pod_runner::host::HostLauncher;
-use outrigger_pod_runner::launcher::Launcher;
 use serde_json::json;
 
 use crate::args::CheckArgs;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStatus};
-use outrigger_pod_runner::directory::{Ending, RecordedNote, StateDirectory};
+use outrigger_pod_directory::{Ending, RecordedNote, StateDirectory};
 
 use super::ps::job_state;
 use crate::args::DescribeArgs;

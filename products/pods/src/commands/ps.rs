@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use outrigger_pod_runner::directory::Kind;
-use outrigger_pod_runner::recover::is_abandoned;
+use outrigger_pod_directory::Kind;
 
 use crate::args::{Form, PsArgs, WideForm};
 use crate::others::{self, Section};
@@ -146,7 +145,7 @@ fn pod_row(record: &PodRecord, indent: &str, wide: bool, now: Timestamp) -> Vec<
     let mut row = vec![
         format!("{indent}{}", record.directory.name().name()),
         format!("{}/{}", sum.ready, sum.total),
-        if is_abandoned(&record.directory).unwrap_or_default() { "RunnerDied".to_owned() } else { sum.status },
+        if record.directory.is_abandoned().unwrap_or_default() { "RunnerDied".to_owned() } else { sum.status },
         restarts,
         text::age(record.created_at(), now),
     ];

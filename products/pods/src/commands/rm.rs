@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use jiff::Timestamp;
-use outrigger_pod_runner::directory::{KeepRules, Kind, RunDirectory, StateDirectory};
+use outrigger_pod_directory::{KeepRules, Kind, RunDirectory, StateDirectory};
 use tokio_util::sync::CancellationToken;
 
 use super::talk;
@@ -75,7 +75,7 @@ fn remove(state: &StateDirectory, newest: &RunDirectory) -> anyhow::Result<()> {
         && let Record::Job(job) = Record::read(newest.clone())?
     {
         for (name, run) in job.file.iter().flat_map(|file| &file.pods) {
-            let name = outrigger_pod_runner::directory::ObjectName::new(newest.name().namespace(), name)?;
+            let name = outrigger_pod_directory::ObjectName::new(newest.name().namespace(), name)?;
             if let Ok(pod) = state.run(Kind::Pod, &name, *run) {
                 remove_runs(state, &pod)?;
             }

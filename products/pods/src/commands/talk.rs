@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use outrigger_pod_directory::{RunDirectory, RunnerLife, StateDirectory, StopFile};
 use outrigger_pod_runner::control::{AttachQuery, Client, ExecQuery, StopQuery};
-use outrigger_pod_runner::directory::{RunDirectory, RunnerLife, StateDirectory, StopFile};
 use tokio_util::sync::CancellationToken;
 
 use super::session::{self, Ended, Wishes};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use outrigger_pod_core::job::JobEnd;
-use outrigger_pod_runner::directory::Ending;
+use outrigger_pod_directory::Ending;
 use outrigger_pod_runner::drive::Outcome;
 use outrigger_pod_runner::handle::Handle;
 use outrigger_runtime::{Children, Stop};

@@ -17,9 +17,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use outrigger_pod_core::job::{Decision, JobAction, JobEnd, JobPlan, JobPod, decide};
-use outrigger_pod_runner::changes::Changes;
-use outrigger_pod_runner::directory::{
-    self, Ending, JobSpec, JobStatusFile, ObjectName, OwnedRun, RunnerIdentity, StateDirectory, StopFile,
+use outrigger_pod_directory::changes::Changes;
+use outrigger_pod_directory::{
+    End, Ending, JobSpec, JobStatusFile, ObjectName, OwnedRun, RunDirectory, RunnerIdentity, StateDirectory, StopFile,
 };
 use outrigger_pod_runner::drive::Outcome;
 use outrigger_pod_runner::handle::{Handle, Request, Snapshot};
@@ -100,7 +100,7 @@ pub fn begin(job: &Job, beside: &Beside, how: &How, tools: &Tools) -> anyhow::Re
 
 impl BegunJob {
     /// Where it is written down.
-    pub fn directory(&self) -> &directory::RunDirectory {
+    pub fn directory(&self) -> &RunDirectory {
         self.owned.directory()
     }
 
@@ -148,7 +148,7 @@ impl BegunJob {
             }
         };
         self.tasks.finish(LAST_GRACE).await?;
-        let last = directory::End { at: Time(Timestamp::now()), why: ending };
+        let last = End { at: Time(Timestamp::now()), why: ending };
         write(&self.owned, &self.status, &self.runs, Some(last))?;
         Ok(JobOutcome { status: self.status, end, ending, pods: self.outcomes })
     }
@@ -249,12 +249,7 @@ async fn ask_to_stop(handle: &Handle, grace: Option<Duration>) {
     let _ = handle.requests.send(Request::Stop { grace, reply }).await;
 }
 
-fn write(
-    owned: &OwnedRun,
-    status: &JobStatus,
-    runs: &[(String, u32)],
-    end: Option<directory::End>,
-) -> anyhow::Result<()> {
+fn write(owned: &OwnedRun, status: &JobStatus, runs: &[(String, u32)], end: Option<End>) -> anyhow::Result<()> {
     let runner = RunnerIdentity::this();
     let sync = end.is_some();
     let file = JobStatusFile { status: status.clone(), runner, pods: runs.to_vec(), end };

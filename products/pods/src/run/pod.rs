@@ -7,14 +7,14 @@ use anyhow::Context;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use outrigger_launcher::Launcher;
+use outrigger_launcher::claims::Provider;
 use outrigger_pod_core::plan::PodPlan;
 use outrigger_pod_core::quantity::Quantity;
-use outrigger_pod_runner::claims::Provider;
-use outrigger_pod_runner::directory::{ObjectName, PodSpec, StateDirectory};
+use outrigger_pod_directory::log::{LogRules, LogThread};
+use outrigger_pod_directory::{ObjectName, PodSpec, StateDirectory};
 use outrigger_pod_runner::drive::{Outcome, Runner, RunnerConfig, RunnerOptions};
 use outrigger_pod_runner::handle::Handle;
-use outrigger_pod_runner::launcher::Launcher;
-use outrigger_pod_runner::log::{LogRules, LogThread};
 use tokio_util::sync::CancellationToken;
 
 use super::errand::{Beside, How};

@@ -8,10 +8,10 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use outrigger_config::{Fault, Faults, Severity};
+use outrigger_launcher::Launcher;
+use outrigger_launcher::claims::Provider;
 use outrigger_pod_core::plan::PodPlan;
-use outrigger_pod_runner::claims::Provider;
-use outrigger_pod_runner::directory::{Kind, StateDirectory};
-use outrigger_pod_runner::launcher::Launcher;
+use outrigger_pod_directory::{Kind, StateDirectory};
 
 use super::errand::{Beside, Errand, FORMAT, How, What};
 use super::ports::Ports;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
-use outrigger_pod_runner::claims::Provider;
+use outrigger_launcher::claims::Provider;
 
 use crate::text;
 

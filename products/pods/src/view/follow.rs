@@ -5,8 +5,8 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::ContainerStatus;
 use outrigger_pod_core::life::Instance;
 use outrigger_pod_core::plan::ContainerName;
+use outrigger_pod_directory::log::read::{LogReader, ReadOptions};
 use outrigger_pod_runner::handle::{Handle, Snapshot};
-use outrigger_pod_runner::log::read::{LogReader, ReadOptions};
 use tokio::sync::{mpsc, watch};
 
 use super::state::containers;
@@ -57,10 +57,7 @@ fn has_begun(status: &ContainerStatus) -> bool {
 }
 
 /// Resolves when this run is over, or the runner has ended.
-fn over(
-    mut status: watch::Receiver<Arc<Snapshot>>,
-    run: Instance,
-) -> outrigger_pod_runner::launcher::BoxFuture<'static, ()> {
+fn over(mut status: watch::Receiver<Arc<Snapshot>>, run: Instance) -> outrigger_launcher::BoxFuture<'static, ()> {
     Box::pin(async move {
         let _ = status.wait_for(|snapshot| !snapshot.running.contains_key(&run)).await;
     })

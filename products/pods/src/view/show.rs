@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodStatus;
+use outrigger_launcher::Usage;
 use outrigger_pod_core::plan::ContainerName;
+use outrigger_pod_directory::log::read::Line;
 use outrigger_pod_runner::handle::{Handle, Snapshot, TimedNote};
-use outrigger_pod_runner::launcher::Usage;
-use outrigger_pod_runner::log::read::Line;
 use outrigger_runtime::Children;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;

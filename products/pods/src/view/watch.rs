@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outrigger_launcher::Usage;
 use outrigger_pod_core::plan::ContainerName;
+use outrigger_pod_directory::log::read::Line;
 use outrigger_pod_runner::handle::{Handle, Request, Snapshot, TimedNote};
-use outrigger_pod_runner::launcher::Usage;
-use outrigger_pod_runner::log::read::Line;
 use outrigger_runtime::Children;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};

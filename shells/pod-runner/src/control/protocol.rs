@@ -9,10 +9,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodStatus;
 use outrigger_pod_core::plan::PodPlan;
+use outrigger_pod_directory::End;
 use serde::{Deserialize, Serialize};
 
 use super::query;
-use crate::directory::End;
 use crate::handle::Snapshot;
 
 /// The version of the protocol, as in the paths.

@@ -12,6 +12,8 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use outrigger_launcher::{BoxFuture, ExecRequest, LaunchError, LogStream};
+use outrigger_pod_directory::log::read::{LogReader, LogText, ReadOptions};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -24,8 +26,6 @@ use super::protocol::{
 use super::server::{READ_LIMIT, Shared};
 use super::{query, runs, stream};
 use crate::handle::{Handle, Request as PodRequest, RequestError};
-use crate::launcher::{BoxFuture, ExecRequest, LaunchError, LogStream};
-use crate::log::read::{LogReader, LogText, ReadOptions};
 
 /// The time limit for an answer that is not a stream.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);

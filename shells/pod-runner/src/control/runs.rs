@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, PodStatus};
+use outrigger_launcher::BoxFuture;
 use outrigger_pod_core::life::Instance;
 use outrigger_pod_core::plan::ContainerName;
+use outrigger_pod_directory::log::read::latest_attempt;
 use tokio::sync::watch;
 
 use super::protocol::{Refusal, RefusalCode};
 use crate::handle::{Handle, Snapshot};
-use crate::launcher::BoxFuture;
-use crate::log::read::latest_attempt;
 
 /// The container of this name.
 pub(super) fn container(handle: &Handle, name: &str) -> Result<ContainerName, Refusal> {

@@ -10,15 +10,16 @@
 //! is dropped, and a notice says so.
 
 use bytes::{Bytes, BytesMut};
+use outrigger_launcher::{BoxFuture, ExecSession, Incoming, LaunchError, LogStream, Outgoing, Terminal};
 use outrigger_pod_core::life::Instance;
+use outrigger_pod_directory::log::OutputPiece;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, oneshot};
 use tokio::time::{Duration, sleep};
 
 use super::frame::{Decoder, Frame};
-use crate::handle::{AttachSession, OutputPiece};
-use crate::launcher::{BoxFuture, ExecSession, Incoming, LaunchError, LogStream, Outgoing, Terminal};
+use crate::handle::AttachSession;
 
 /// How often a quiet stream shows that it is still there; by that a vanished client is noticed.
 const HEARTBEAT: Duration = Duration::from_secs(15);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use outrigger_launcher::{ContainerId, label};
 use outrigger_pod_core::life::{Action, Event, Found, Instance, Pulled};
 use tokio::time::Instant;
 
@@ -10,7 +11,6 @@ use super::hook::Asked;
 use super::pod::{Happened, Pod, Stand};
 use super::runner::Runner;
 use super::{container, hook, prepare};
-use crate::launcher::{ContainerId, label};
 
 impl Runner {
     /// Begins the actions in their order.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use outrigger_launcher::claims::{ClaimError, ClaimRequest, HeldClaim, Progress, Provider};
 use outrigger_pod_core::claim::ClaimValue;
 use outrigger_pod_core::life::PrepareProblem;
 use outrigger_pod_core::plan::{ContainerName, PodPlan};
@@ -12,7 +13,6 @@ use tokio::sync::watch;
 
 use super::pod::{Happened, Pod};
 use super::prepare::Failed;
-use crate::claims::{ClaimError, ClaimRequest, HeldClaim, Progress, Provider};
 
 /// The reason of a pod whose resources can never be had here (`pkg/kubelet/lifecycle/predicate.go`).
 const NEVER: &str = "UnexpectedAdmissionError";

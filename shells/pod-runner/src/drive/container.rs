@@ -1,20 +1,17 @@
 //! One run of one container: started, drained, ended.
 
-use std::fs::{self, OpenOptions};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outrigger_launcher::{BoxFuture, ContainerId, Output, StartError, StartRequest};
 use outrigger_pod_core::life::{Event, Exit, Instance, StartProblem};
+use outrigger_pod_directory::log::{self, Drained, LogSink, LogTrouble, termination_message};
 use tokio::time::timeout;
 
 use super::claim;
 use super::pod::{Happened, Live, Pod, Stand};
 use super::resolve;
-use crate::directory::DirectoryError;
-use crate::launcher::{BoxFuture, ContainerId, Output, StartError, StartRequest};
-use crate::log::{self, Drained, LogSink, LogTrouble, termination_message};
 
 /// How long after a container's end its output may still come: only a process that is none of the container's can hold
 /// the other end of its pipe by then.
@@ -114,7 +111,7 @@ fn request(pod: &Pod, stand: &Stand, instance: &Instance) -> Result<StartRequest
     let environment = environment.map_err(|error| config(error.to_string()))?;
     let mounts = stand.volumes.mounts(container, |expression| resolve::sub_path(expression, &environment));
     let mounts = mounts.map_err(config)?;
-    let message_file = message_file(pod, instance).map_err(|error| config(format!("{error}")))?;
+    let message_file = pod.directory.make_message(instance).map_err(|error| config(format!("{error}")))?;
     Ok(StartRequest {
         plan: Arc::clone(&pod.plan),
         instance: instance.clone(),
@@ -129,21 +126,6 @@ fn request(pod: &Pod, stand: &Stand, instance: &Instance) -> Result<StartRequest
     })
 }
 
-/// An empty file for the termination message, writable by whatever user the container has
-/// (`pkg/kubelet/kuberuntime/kuberuntime_container.go`, `makeMounts`).
-fn message_file(pod: &Pod, instance: &Instance) -> Result<PathBuf, DirectoryError> {
-    let path = pod.directory.message(instance)?;
-    make_parent(&path)?;
-    let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o666).open(&path);
-    made.and_then(|file| file.set_permissions(fs::Permissions::from_mode(0o666)))
-        .map_err(DirectoryError::io("cannot make", &path))?;
-    Ok(path)
-}
-
-fn make_parent(path: &Path) -> Result<(), DirectoryError> {
-    path.parent().map_or(Ok(()), crate::directory::make_directory)
-}
-
 /// A container's output on its way into its log.
 enum Log {
     /// By pipes that the log thread drains.
@@ -156,7 +138,7 @@ enum Log {
 
 /// Begins to write the container's log.
 async fn begin_log(pod: &Pod, instance: &Instance, output: Output) -> Log {
-    let path = match pod.directory.log(instance).and_then(|path| make_parent(&path).map(|()| path)) {
+    let path = match pod.directory.make_place_of_log(instance) {
         Ok(path) => path,
         Err(error) => {
             let message = format!("the log cannot be written; the container goes on: {:#}", anyhow::Error::new(error));

@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use outrigger_launcher::ContainerId;
 use outrigger_pod_core::life::{Event, HookKind, HookOutcome, Instance, ProbeKind, ProbeOutcome};
 use outrigger_pod_core::plan::ContainerPlan;
 
 use super::pod::{Pod, Stand};
-use crate::launcher::ContainerId;
 use crate::probe::{self, Target};
 
 /// A run of a container that is asked.
@@ -77,7 +77,8 @@ const END_KNOWN: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// Whether the container has ended, or is just about to.
 async fn is_gone(target: &Target) -> bool {
-    let gone = async || matches!(target.launcher.usage(&target.id).await, Err(crate::launcher::LaunchError::Gone(_)));
+    let gone =
+        async || matches!(target.launcher.usage(&target.id).await, Err(outrigger_launcher::LaunchError::Gone(_)));
     if gone().await {
         return true;
     }

@@ -3,21 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use outrigger_launcher::claims::{HeldClaim, Provider};
+use outrigger_launcher::{ContainerId, Launcher, Outgoing, Running, Terminal};
 use outrigger_pod_core::claim::ClaimValue;
 use outrigger_pod_core::env::Sources;
 use outrigger_pod_core::life::{Event, Instance, LinuxUser, PodAddresses};
 use outrigger_pod_core::plan::{ContainerName, PodPlan};
+use outrigger_pod_directory::RunDirectory;
+use outrigger_pod_directory::log::{LogThread, LogTrouble, OutputPiece, WrittenLogs};
+use outrigger_pod_directory::volumes::Volumes;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::runner::RunnerOptions;
-use crate::claims::{HeldClaim, Provider};
-use crate::directory::RunDirectory;
-use crate::handle::OutputPiece;
-use crate::launcher::{ContainerId, Launcher, Outgoing, Running, Terminal};
-use crate::log::{LogThread, LogTrouble, WrittenLogs};
-use crate::volumes::Volumes;
 
 /// One pod, for the tasks that act on it.
 pub(super) struct Pod {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use outrigger_launcher::{MemoryVolume, PodRequest};
 use outrigger_pod_core::life::{Event, PodAddresses, PrepareProblem};
+use outrigger_pod_directory::volumes::{Limited, VolumeError, Volumes};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::pod::{Happened, Pod, Stand};
 use super::{claim, resolve};
-use crate::launcher::{MemoryVolume, PodRequest};
-use crate::volumes::{Limited, VolumeError, Volumes};
 
 /// How often volumes on disk are measured (the kubelet's eviction manager: `pkg/kubelet/kubelet.go`,
 /// `evictionMonitoringPeriod`).
@@ -75,7 +75,7 @@ async fn stand_on(pod: &Pod) -> Result<(Volumes, PodAddresses), Failed> {
 }
 
 fn memory_volumes(pod: &Pod) -> Vec<MemoryVolume> {
-    pod.plan.volumes.iter().filter_map(crate::volumes::in_memory).collect()
+    pod.plan.volumes.iter().filter_map(outrigger_pod_directory::volumes::in_memory).collect()
 }
 
 /// Takes down what the pod stood on. The claims go back last, when nothing of the pod is left.
@@ -90,7 +90,7 @@ pub(super) async fn remove(pod: Arc<Pod>, stand: Option<Arc<Stand>>) {
             Err(_) => sleep(REMOVE_PAUSE).await,
         }
     }
-    if let Err(error) = crate::volumes::remove(&pod.directory) {
+    if let Err(error) = outrigger_pod_directory::volumes::remove(&pod.directory) {
         let message = format!("{:#}", anyhow::Error::new(error));
         pod.tell(Happened::Warn { container: None, reason: "FailedUnmount", message }).await;
     }

@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use outrigger_pod_core::life::{Action, Instance, Machine, Note};
 use outrigger_pod_core::plan::ContainerName;
+use outrigger_pod_directory::{DirectoryError, End, Ending, OwnedRun, RecordedNote, RunnerIdentity, StatusFile};
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use super::pod::Live;
-use crate::directory::{DirectoryError, End, Ending, OwnedRun, RecordedNote, RunnerIdentity, StatusFile};
 use crate::handle::{Snapshot, TimedNote};
 
 /// How long a change that no act depends on and nobody sees in the status may wait for the disk.
@@ -103,27 +103,7 @@ impl Publisher {
     }
 
     pub fn note(&mut self, note: Note, now: Timestamp) {
-        let same = self.recorded.iter_mut().rev().find(|old| {
-            old.reason == note.reason
-                && old.message == note.message
-                && old.container.as_deref() == note.container.as_ref().map(|name| name.0.as_str())
-        });
-        if let Some(old) = same {
-            old.count += 1;
-            old.last = Time(now);
-        } else {
-            self.recorded.push(RecordedNote {
-                container: note.container.as_ref().map(|name| name.0.clone()),
-                warning: note.warning,
-                reason: note.reason.clone().into_owned(),
-                message: note.message.clone(),
-                count: 1,
-                first: Time(now),
-                last: Time(now),
-            });
-        }
-        let surplus = self.recorded.len().saturating_sub(StatusFile::NOTES);
-        self.recorded.drain(..surplus);
+        RecordedNote::add(&mut self.recorded, &note, now);
         self.due.get_or_insert_with(|| Instant::now() + LAZY);
         // Nobody need listen.
         let _ = self.notes.send(TimedNote { at: now, note });

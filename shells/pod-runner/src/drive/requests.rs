@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use outrigger_launcher::Outgoing;
 use outrigger_pod_core::plan::ContainerName;
+use outrigger_pod_directory::Ending;
 
 use super::pod::Live;
 use super::runner::Runner;
 use super::stdin::Lent;
-use crate::directory::Ending;
 use crate::handle::{AttachSession, Request, RequestError};
-use crate::launcher::Outgoing;
 
 impl Runner {
     /// Answers a request; what takes time is a task.

@@ -1,15 +1,15 @@
 //! From the plan to what a start needs at this moment: command, environment, volume contents, host name.
 
 use k8s_openapi::api::core::v1::Volume;
+use outrigger_launcher::PreparedPod;
 use outrigger_pod_core::claim::ClaimValue;
 use outrigger_pod_core::env::{self, ConfigError, Environment, Facts};
 use outrigger_pod_core::files::{self, Files};
 use outrigger_pod_core::life::PodAddresses;
 use outrigger_pod_core::plan::{ContainerPlan, PodPlan};
+use outrigger_pod_directory::volumes::{Given, VolumeError, Volumes};
 
 use super::pod::Pod;
-use crate::launcher::PreparedPod;
-use crate::volumes::{Given, VolumeError, Volumes};
 
 /// The variables of a container at this moment, those of its claim over the manifest's.
 pub(super) fn environment(

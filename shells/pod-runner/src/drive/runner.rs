@@ -7,10 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PodStatus;
+use outrigger_launcher::Launcher;
+use outrigger_launcher::claims::Provider;
 use outrigger_pod_core::env::Sources;
 use outrigger_pod_core::life::{Deletion, Event, Found, Instance, LastExit, Lost, Machine, Note, Options, World};
 use outrigger_pod_core::plan::{ContainerName, PodPlan};
 use outrigger_pod_core::quantity::Quantity;
+use outrigger_pod_directory::log::{LogRules, LogThread, LogTrouble, WrittenLogs};
+use outrigger_pod_directory::{Ending, OwnedRun, RunDirectory};
 use outrigger_runtime::Children;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -21,12 +25,8 @@ use super::clock::Clock;
 use super::pod::{Happened, Live, Pod, Stand};
 use super::publish::Publisher;
 use super::stdin::Returned;
-use crate::claims::Provider;
 use crate::control::{self, Bound};
-use crate::directory::{Ending, OwnedRun, RunDirectory};
 use crate::handle::{Handle, Request, Snapshot};
-use crate::launcher::Launcher;
-use crate::log::{LogRules, LogThread, LogTrouble, WrittenLogs};
 
 /// How many pieces of output a live reader may fall behind before it is told what it missed.
 const LIVE_PIECES: usize = 64;
@@ -152,7 +152,6 @@ impl Runner {
         let (lent, returned) = mpsc::channel(plan.containers.len().max(1));
         let (live, _) = broadcast::channel(LIVE_PIECES);
         let (notes, _) = broadcast::channel(256);
-        let written = WrittenLogs::default();
         let (show, status) = watch::channel(Arc::new(Snapshot::default()));
         let before = owned.directory().status()?;
         let now = options.clock.now();
@@ -165,7 +164,7 @@ impl Runner {
             status,
             notes,
             output: live.clone(),
-            written: written.clone(),
+            written: WrittenLogs::default(),
             requests: ask,
         };
         let tasks = Children::new(64 + 16 * plan.containers.len());
@@ -179,7 +178,7 @@ impl Runner {
             logs,
             options,
             live,
-            written,
+            written: handle.written.clone(),
             trouble: tell_trouble,
             happened: tell,
             ending,

@@ -4,11 +4,10 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use outrigger_launcher::Outgoing;
 use outrigger_pod_core::life::Instance;
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
-
-use crate::launcher::Outgoing;
 
 /// A stdin that has come back from its session.
 pub(super) struct Returned {

@@ -3,12 +3,12 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use outrigger_launcher::{ExecRequest, LaunchError};
 use outrigger_pod_core::life::ProbeOutcome;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
 use super::{Target, go_duration};
-use crate::launcher::{ExecRequest, LaunchError};
 
 /// How much output is kept (`maxReadLength`). What is more is read and dropped, so that the command never waits for us.
 const OUTPUT_BYTES: usize = 10 * 1024;

@@ -9,15 +9,15 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use outrigger_fake_engine::Engine;
+use outrigger_launcher::Launcher;
+use outrigger_launcher::claims::Provider;
 use outrigger_pod_core::env::Sources;
 use outrigger_pod_core::plan::{
     ContainerName, ContainerPlan, ContainerRestart, PodPlan, PullPolicy, QosClass, RestartPolicy, Role, SecurityPlan,
 };
-use outrigger_pod_runner::claims::Provider;
-use outrigger_pod_runner::directory::{ObjectName, OwnedRun, PodSpec, StateDirectory};
+use outrigger_pod_directory::log::LogThread;
+use outrigger_pod_directory::{ObjectName, OwnedRun, PodSpec, StateDirectory};
 use outrigger_pod_runner::drive::{Clock, Runner, RunnerConfig, RunnerOptions};
-use outrigger_pod_runner::launcher::Launcher;
-use outrigger_pod_runner::log::LogThread;
 
 /// State directory, engine, log thread and clock of one test.
 pub struct Bench {

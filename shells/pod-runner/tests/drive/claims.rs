@@ -6,7 +6,7 @@ use std::time::Duration;
 use outrigger_fake_provider::{SEAT, Seats};
 use outrigger_pod_core::plan::{ContainerPlan, PodPlan};
 use outrigger_pod_core::quantity::Quantity;
-use outrigger_pod_runner::directory::Ending;
+use outrigger_pod_directory::Ending;
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::{Bench, container, pod};

@@ -5,9 +5,9 @@ use std::task::Poll;
 
 use outrigger_fake_provider::Seats;
 use outrigger_pod_core::plan::{PodPlan, RestartPolicy};
-use outrigger_pod_runner::directory::{Ending, Kind};
+use outrigger_pod_directory::{Ending, Kind};
 use outrigger_pod_runner::drive::Runner;
-use outrigger_pod_runner::recover::{is_abandoned, recover};
+use outrigger_pod_runner::recover::recover;
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::{Bench, container, init, pod};
@@ -93,9 +93,9 @@ async fn dies_and_is_recovered(death: Death) -> bool {
     let secret = directory.secrets().join("token");
     std::fs::create_dir_all(&secret).unwrap();
 
-    assert!(is_abandoned(&directory).unwrap());
+    assert!(directory.is_abandoned().unwrap());
     assert!(recover(&directory, &*launcher, &bench.providers, now).await.unwrap());
-    assert!(!is_abandoned(&directory).unwrap());
+    assert!(!directory.is_abandoned().unwrap());
     assert!(bench.engine.is_empty() && !secret.exists(), "{death:?}");
     assert_eq!(seats.cleared(), [plan().uid], "{death:?}");
     let file = directory.status().unwrap().unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use outrigger_pod_core::plan::{Handler, PodPlan, ProbePlan, RestartPolicy};
-use outrigger_pod_runner::directory::{Ending, RunnerLife};
+use outrigger_pod_directory::{Ending, RunnerLife};
 use outrigger_pod_runner::drive::RunnerOptions;
 use outrigger_pod_runner::handle::Request;
 use serde_json::json;
