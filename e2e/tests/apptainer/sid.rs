@@ -64,10 +64,20 @@ impl Sid {
 
     /// The image as a SIF file, made of the directory.
     pub fn sif(&self) -> String {
-        let file = self.path("busybox.sif").display().to_string();
-        let built = self.inside(0, &["apptainer", "-s", "build", &file, &self.tree()]).output().unwrap();
+        self.build("busybox.sif", &self.tree())
+    }
+
+    /// A SIF file made of this source.
+    pub fn build(&self, name: &str, source: &str) -> String {
+        let file = self.path(name).display().to_string();
+        let built = self.inside(0, &["apptainer", "-s", "build", &file, source]).output().unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         file
+    }
+
+    /// What Apptainer itself says of a file.
+    pub fn header(&self, file: &str) -> String {
+        Said::of(self.inside(USER, &["apptainer", "sif", "header", file]).output().unwrap()).out
     }
 
     /// A folder that containers may write to.
