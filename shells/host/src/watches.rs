@@ -1,7 +1,7 @@
 //! Watched directories: one inotify instance for the whole process, however many want to know.
 //!
 //! A directory may be missing: then its nearest existing ancestor is watched until it appears. It may be removed and made
-//! anew, renamed away, or be a link that is swapped, as a ConfigMap volume's `..data` is: the watch follows the *path*.
+//! anew, renamed away, or be a link that is swapped, as `..data` of a volume is: the watch follows the *path*.
 //!
 //! ```text
 //!               ┌── the kernel tells ──► changed
@@ -219,22 +219,18 @@ impl Shared {
     /// Notes whether the kernel tells about a subscription, and says so once in the log.
     fn settle(&self, subscription: &mut Subscription, refused: Option<String>) {
         let path = subscription.path.display();
-        match refused {
-            Some(reason) => {
-                subscription.looked.get_or_insert_with(|| Fingerprint::of(&subscription.path));
-                if !self.polling.swap(true, Ordering::Relaxed) {
-                    let every = self.poll.as_secs_f32();
-                    warn!(%path, %reason, "The kernel cannot watch {path} ({reason}): looking every {every} s");
-                }
+        if let Some(reason) = refused {
+            subscription.looked.get_or_insert_with(|| Fingerprint::of(&subscription.path));
+            if !self.polling.swap(true, Ordering::Relaxed) {
+                let every = self.poll.as_secs_f32();
+                warn!(%path, %reason, "The kernel cannot watch {path} ({reason}): looking every {every} s");
             }
-            None => {
-                let Some(before) = subscription.looked.take() else { return };
-                if before != Fingerprint::of(&subscription.path) {
-                    subscription.notify.notify_one();
-                }
-                if self.polling.swap(false, Ordering::Relaxed) {
-                    info!(%path, "The kernel watches {path} again");
-                }
+        } else if let Some(before) = subscription.looked.take() {
+            if before != Fingerprint::of(&subscription.path) {
+                subscription.notify.notify_one();
+            }
+            if self.polling.swap(false, Ordering::Relaxed) {
+                info!(%path, "The kernel watches {path} again");
             }
         }
     }

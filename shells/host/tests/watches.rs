@@ -120,7 +120,7 @@ fn a_directory_that_is_renamed_away_is_not_followed() {
     });
 }
 
-/// As the kubelet updates a ConfigMap volume: `pkg/volume/util/atomic_writer.go`.
+/// As the kubelet updates a volume of a config map: `pkg/volume/util/atomic_writer.go`.
 fn swap_data(volume: &Path, version: &str) {
     fs::create_dir(volume.join(version)).unwrap();
     fs::write(volume.join(version).join("devices.yaml"), version).unwrap();

@@ -46,17 +46,18 @@ pub(super) struct Event {
 impl Instance {
     /// Watches a directory too; the descriptor is the same for every path to it.
     pub(super) fn watch(&self, directory: &Path, flags: WatchFlags) -> io::Result<i32> {
-        let queue = match self.queue.get() {
-            Some(queue) => queue,
-            None => {
-                let made = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-                let made = sys::watched(made, Interest::READABLE)?;
-                let queue = self.queue.get_or_init(|| made);
-                self.made.notify_waiters();
-                queue
-            }
-        };
-        Ok(inotify::add_watch(queue.get_ref(), directory, flags)?)
+        Ok(inotify::add_watch(self.queue()?.get_ref(), directory, flags)?)
+    }
+
+    fn queue(&self) -> io::Result<&AsyncFd<OwnedFd>> {
+        if let Some(queue) = self.queue.get() {
+            return Ok(queue);
+        }
+        let made = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let made = sys::watched(made, Interest::READABLE)?;
+        let queue = self.queue.get_or_init(|| made);
+        self.made.notify_waiters();
+        Ok(queue)
     }
 
     /// Ends a watch. One that has ended by itself is no fault.
