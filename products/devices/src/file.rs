@@ -335,7 +335,7 @@ pub enum Transport {
     Sas,
     /// Other SCSI: virtual controllers, RAID cards.
     Scsi,
-    /// NVMe on PCI Express.
+    /// `NVMe` on PCI Express.
     Nvme,
     /// virtio.
     Virtio,

@@ -16,7 +16,16 @@ struct Level {
 
 const TOP: Level = Level {
     theirs: &["config", "device", "devices", "domain", "listen", "log-level", "plugin-directory", "version"],
-    ours: &["ids", "pluginDirectory", "kubeletDirectory", "hostRoot", "hostMountinfo", "lockDirectory", "audit", "admin"],
+    ours: &[
+        "ids",
+        "pluginDirectory",
+        "kubeletDirectory",
+        "hostRoot",
+        "hostMountinfo",
+        "lockDirectory",
+        "audit",
+        "admin",
+    ],
     lists: &[("device", &DEVICE), ("devices", &DEVICE)],
 };
 
@@ -38,8 +47,11 @@ const PATH: Level = Level {
     lists: &[],
 };
 
-const USB: Level =
-    Level { theirs: &["vendor", "product", "serial"], ours: &["class", "port", "interface", "child", "identity"], lists: &[] };
+const USB: Level = Level {
+    theirs: &["vendor", "product", "serial"],
+    ours: &["class", "port", "interface", "child", "identity"],
+    lists: &[],
+};
 
 /// Whether a whole file is theirs. `by_name` says that the process was called by their name, where a misspelling is passed
 /// over as they do.
@@ -57,11 +69,18 @@ fn is_theirs(value: &Value, level: &Level, by_name: bool) -> bool {
     map.iter().all(|(key, inner)| {
         let known = level.theirs.iter().find(|known| known.eq_ignore_ascii_case(key));
         let Some(known) = known else {
-            return !level.ours.contains(&key.as_str()) && (by_name || nearest(key, level.ours.iter().copied()).is_none());
+            return !level.ours.contains(&key.as_str()) && (by_name || !is_misspelled(key, level));
         };
         let Some((_, below)) = level.lists.iter().find(|(list, _)| list == known) else { return true };
         inner.as_array().is_none_or(|items| items.iter().all(|item| is_theirs(item, below, by_name)))
     })
+}
+
+/// Whether a key was meant for us. One of theirs in a wrong place, such as the `count` beside `name` in their own help, was
+/// not.
+fn is_misspelled(key: &str, level: &Level) -> bool {
+    let theirs = |level: &Level| level.theirs.iter().any(|known| known.eq_ignore_ascii_case(key));
+    ![&TOP, &DEVICE, &GROUP, &PATH, &USB].into_iter().any(theirs) && nearest(key, level.ours.iter().copied()).is_some()
 }
 
 #[cfg(test)]

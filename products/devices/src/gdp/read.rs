@@ -94,7 +94,7 @@ struct Reader<'d> {
 
 impl<'d> Reader<'d> {
     fn new(document: &'d Document) -> Self {
-        Self { document, faults: document.warnings().clone(), spelling: Spelling::new() }
+        Self { document, faults: document.warnings().clone(), spelling: Spelling::default() }
     }
 
     fn fault(&mut self, path: &Path, message: impl Into<String>) {
@@ -102,13 +102,11 @@ impl<'d> Reader<'d> {
     }
 
     fn keys(&mut self, value: &'d Value, path: &Path, expected: &str) -> Option<Keys<'d>> {
-        match value {
-            Value::Object(map) => Some(Keys::new(map, path)),
-            _ => {
-                self.fault(path, format!("expected {expected}, found {}", kind(value)));
-                None
-            }
+        if let Value::Object(map) = value {
+            return Some(Keys::new(map, path));
         }
+        self.fault(path, format!("expected {expected}, found {}", kind(value)));
+        None
     }
 
     /// Takes a value, and notes how its key is written.
@@ -123,13 +121,11 @@ impl<'d> Reader<'d> {
 
     fn text(&mut self, keys: &mut Keys<'d>, name: &str) -> Option<String> {
         let (path, value) = self.take(keys, name)?;
-        match value {
-            Value::String(text) => Some(text.clone()),
-            _ => {
-                self.fault(&path, format!("expected text, found {}", kind(value)));
-                None
-            }
+        if let Value::String(text) = value {
+            return Some(text.clone());
         }
+        self.fault(&path, format!("expected text, found {}", kind(value)));
+        None
     }
 
     /// A scalar as it stands in the text: neither octal nor decimal, and with its zeros.
@@ -185,7 +181,8 @@ impl<'d> Reader<'d> {
         match &name {
             None => self.fault(&path.key("name"), "this key is missing"),
             Some(name) if !is_name(name) => {
-                let message = format!("{name:?} is no name of a device: small letters, digits and inner dashes, at least two");
+                let message =
+                    format!("{name:?} is no name of a device: small letters, digits and inner dashes, at least two");
                 self.fault(&path.key("name"), message);
             }
             Some(_) => (),
@@ -201,7 +198,11 @@ impl<'d> Reader<'d> {
         let usb = self.list(&mut keys, "usb");
         self.pass_over(keys);
         if paths.is_empty() == usb.is_empty() {
-            let both = if paths.is_empty() { "neither paths nor usb is given" } else { "paths and usb cannot stand in one group" };
+            let both = if paths.is_empty() {
+                "neither paths nor usb is given"
+            } else {
+                "paths and usb cannot stand in one group"
+            };
             self.fault(path, both);
             return None;
         }
@@ -286,5 +287,6 @@ fn kind(value: &Value) -> String {
 
 /// A fault of a `--device` that holds nothing at all, which crashes that program.
 pub fn empty(flag: &str) -> Fault {
-    Fault::error(flag, "no device is described here").help("write it as YAML: {name: serial, groups: [{paths: [{path: /dev/ttyS0}]}]}")
+    Fault::error(flag, "no device is described here")
+        .help("write it as YAML: {name: serial, groups: [{paths: [{path: /dev/ttyS0}]}]}")
 }
