@@ -43,8 +43,8 @@ impl Case {
         }
     }
 
-    fn ours(&self, args: SettingsArgs) -> Result<Configuration, Faults> {
-        load(&args, &self.around())
+    fn ours(&self, args: &SettingsArgs) -> Result<Configuration, Faults> {
+        load(args, &self.around())
     }
 
     fn theirs(&self, args: &[&str]) -> Result<command::Read, Faults> {
@@ -59,7 +59,7 @@ impl Case {
 }
 
 fn yaml(text: &str) -> Configuration {
-    Case::new("devices.yaml", text).ours(SettingsArgs::default()).unwrap()
+    Case::new("devices.yaml", text).ours(&SettingsArgs::default()).unwrap()
 }
 
 const CONTRACT: &str = r#"
@@ -113,7 +113,7 @@ fn flags_beat_the_environment_and_the_environment_beats_the_file() {
         .with("OUTRIGGER_DEVICES_DOMAIN", "environment")
         .with("OUTRIGGER_DEVICES_AUDIT", "2s");
     let args = SettingsArgs { domain: Some("flag".into()), ..SettingsArgs::default() };
-    let read = case.ours(args).unwrap().settings;
+    let read = case.ours(&args).unwrap().settings;
     assert_eq!((read.domain.as_deref(), read.audit, read.ids), (Some("flag"), Duration::from_secs(2), IdScheme::Gdp));
     assert_eq!((read.kubelet_directory.as_path(), read.host_root.as_path()), (Path::new("/k"), Path::new("/")));
     assert_eq!(read.admin, Some(Address::Tcp { host: "127.0.0.1".into(), port: 9412 }));
@@ -145,7 +145,7 @@ devices:
         devices: vec!["{name: x, grps: []}".into(), String::new()],
         ..SettingsArgs::default()
     };
-    let told = case.told(&case.ours(args).unwrap_err());
+    let told = case.told(&case.ours(&args).unwrap_err());
     let expected = "\
 --ids: expected short or gdp, found \"long\"
 devices.yaml:1:1: domian: unknown key, did you mean \"domain\"?
@@ -167,7 +167,7 @@ fn a_flag_describes_a_device_in_either_dialect_and_replaces_the_files() {
     let theirs = "{NAME: fuse, groups: [{count: 10, Paths: [{path: ' /dev/fuse '}]}], color: red}";
     let ours = "{name: radio, groups: [{usb: [{vendor: 0403, child: tty}]}]}";
     let args = SettingsArgs { devices: vec![theirs.into(), ours.into()], ..SettingsArgs::default() };
-    let read = case.ours(args).unwrap();
+    let read = case.ours(&args).unwrap();
     let names: Vec<&str> = read.resources.iter().filter_map(|resource| resource.value.name.as_deref()).collect();
     assert_eq!(names, ["fuse", "radio"]);
     assert_eq!(read.resources[0].value.groups[0].paths.as_ref().unwrap()[0].path.as_deref(), Some("/dev/fuse"));
@@ -193,7 +193,7 @@ device:
     paths: [{Path: /dev/video0, MOUNTPATH: /dev/cam, limit: 0, type: Mount, readonly: true, Optional: false}]
   - usb: [{vendor: 0403, product: '6001', serial: 00000001}, {vendor: 1209}]
 ";
-    let ours = Case::new("devices.yaml", text).ours(SettingsArgs::default()).unwrap();
+    let ours = Case::new("devices.yaml", text).ours(&SettingsArgs::default()).unwrap();
     let theirs = Case::new("config.yaml", text).theirs(&[]).unwrap();
     assert_eq!(theirs.log_level, "warn");
     for read in [&ours, &theirs.configuration] {
@@ -235,7 +235,7 @@ fn g11_numbers_as_usb_ids_are_hexadecimal_in_every_route() {
             let usb = &configuration.resources[0].value.groups[0].usb.as_ref().unwrap()[0];
             assert_eq!(usb.vendor.as_deref(), Some(read), "{vendor}");
         }
-        let ours = Case::new("devices.yaml", &format!("ids: short\ndevices: [{text}]")).ours(SettingsArgs::default());
+        let ours = Case::new("devices.yaml", &format!("ids: short\ndevices: [{text}]")).ours(&SettingsArgs::default());
         let usb = ours.unwrap().resources[0].value.groups[0].usb.clone().unwrap();
         assert_eq!(usb[0].vendor.as_deref(), Some(read), "{vendor}");
     }
@@ -310,7 +310,7 @@ fn g10_foreign_variables_hold_only_under_the_foreign_name_and_version_and_device
         "VERSION: warning: this variable is passed over: other programs set it too\n\
          DEVICE: warning: this variable is passed over: other programs set it too"
     );
-    let ours = case.ours(SettingsArgs::default()).unwrap();
+    let ours = case.ours(&SettingsArgs::default()).unwrap();
     assert_eq!(ours.settings.domain, None);
 }
 
@@ -344,7 +344,7 @@ fn a_file_that_is_hostile_is_refused_without_harm() {
         (1..40).fold("a0: &a0 [x]\n".to_owned(), |text, n| format!("{text}a{n}: &a{n} [*a{0}, *a{0}]\n", n - 1));
     let long = format!("domain: {}", "x".repeat(17 << 20));
     for text in [deep, aliases, long, "\u{0}".to_owned(), "a: b: c".to_owned(), "- a".to_owned()] {
-        let faults = Case::new("devices.yaml", &text).ours(SettingsArgs::default()).unwrap_err();
+        let faults = Case::new("devices.yaml", &text).ours(&SettingsArgs::default()).unwrap_err();
         assert!(faults.has_errors());
     }
 }
