@@ -98,52 +98,6 @@ impl Condition {
     }
 }
 
-fn missing(&self) -> Vec<String> {
-        missing(&self.conditions.borrow())
-    }
-
-    /// Waits until all conditions are met.
-    pub async fn ready(&self) {
-        let mut seen = self.conditions.subscribe();
-        let ready = seen.wait_for(|conditions| missing(conditions).is_empty()).await;
-        ready.expect("self holds the sender");
-    }
-}
-
-impl Default for Readiness {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Condition {
-    /// The condition holds: the first data was seen, the peer has answered.
-    pub fn met(&self) {
-        self.set(State::Met);
-    }
-
-    /// The condition no longer holds: the process is not ready until it is met again.
-    pub fn lost(&self) {
-        self.set(State::Missing(String::new()));
-    }
-
-    /// As [`Condition::lost`], and says why.
-    pub fn lost_because(&self, why: impl Into<String>) {
-        self.set(State::Missing(why.into()));
-    }
-
-    /// The condition is none any more: what it was about is gone for good.
-    pub fn retire(self) {
-        self.readiness.conditions.send_if_modified(|conditions| conditions.remove(&self.name).is_some());
-    }
-
-    fn set(&self, state: State) {
-        self.readiness.conditions.send_if_modified(|conditions| {
-            conditions.insert(self.name.clone(), state.clone()).is_none_or(|before| before != state)
-        });
-    }
-}
-
 fn missing(conditions: &BTreeMap<Name, State>) -> Vec<String> {
     let told = |(name, state): (&Name, &State)| match state {
         State::Met => None,
