@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use outrigger_launcher::{Launcher, Running};
 use outrigger_pod_core::plan::PodPlan;
+use outrigger_sample_pods::container;
 
 use crate::bench::{Bench, finish, plan};
-use crate::plans::container;
 use crate::streams::wait_for;
 
 fn pair() -> PodPlan {
