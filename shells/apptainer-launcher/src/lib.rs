@@ -8,7 +8,7 @@
 //! it has started live.
 //!
 //! What it does not do: of an image's own settings that Apptainer does not apply it takes `WORKDIR` and a numbered `USER`
-//! ([`defaults`]), and only out of SIF files; `STOPSIGNAL` it leaves.
+//! (`defaults.rs`), and only out of SIF files; `STOPSIGNAL` it leaves.
 
 mod capabilities;
 mod command;
