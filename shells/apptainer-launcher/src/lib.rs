@@ -7,6 +7,9 @@
 //! change them. When this process dies the first agent dies, and with it the process namespace in which Apptainer and all
 //! it has started live.
 //!
+//! Read in this order: this file, with the launcher; `start.rs`, from a request to the two agents; `view.rs` and `command.rs`,
+//! what Apptainer is told to bind and to run; then `store.rs`, where images are kept.
+//!
 //! What it does not do: of an image's own settings that Apptainer does not apply it takes `WORKDIR` and a numbered `USER`
 //! (`defaults.rs`), and only out of SIF files; `STOPSIGNAL` it leaves.
 
