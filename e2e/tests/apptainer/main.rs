@@ -7,6 +7,7 @@
 mod defaults;
 mod examples;
 mod images;
+mod keepers;
 mod life;
 mod limits;
 mod registry;
