@@ -64,7 +64,7 @@ fn what_a_killed_keeper_leaves_is_ended_by_the_next_command() {
     let mark = mark(USER);
     let mut runner = running(sid.without_namespaces(USER, &["run", &deaf(&sid, &mark)]));
     let kill = |signal: &str, pids: &[String]| {
-        assert!(Command::new("kill").arg(signal).args(pids).status().unwrap().success())
+        assert!(Command::new("kill").arg(signal).args(pids).status().unwrap().success());
     };
     // The runner first stops, so that it cannot see to what its keeper leaves; the agent inside must not either.
     kill("-STOP", &[runner.id().to_string()]);
