@@ -7,4 +7,3 @@ pub mod spec;
 pub mod summary;
 pub mod table;
 pub mod terminal;
-pub mod yaml;

@@ -4,7 +4,7 @@
 //! YAML or JSON text and knows the place of every value; [`nearest`] finds what a misspelled key was meant to be.
 //! For a process's own configuration: [`schema`] describes it, [`scalars`] lists its flags and variables, and
 //! [`Layers`] makes the typed value of file, environment and flags. [`Duration`], [`ByteSize`], [`Address`] and
-//! [`Verbatim`] are what people write in it.
+//! [`Verbatim`] are what people write in it. [`yaml()`] writes a value for people to read.
 //!
 //! This crate opens no files and reads no process environment: both are handed to it.
 
@@ -33,6 +33,7 @@ mod setting;
 mod check;
 mod load;
 mod typed;
+mod write_yaml;
 
 pub use address::{Address, NoAddress};
 pub use document::{Document, MAX_DEPTH, MAX_EXPANSION, MAX_TEXT, Written, read};
@@ -45,3 +46,4 @@ pub use schema::schema;
 pub use setting::{Kind, Setting, scalars};
 pub use size::{ByteSize, NoByteSize};
 pub use verbatim::Verbatim;
+pub use write_yaml::yaml;

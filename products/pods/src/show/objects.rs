@@ -1,8 +1,8 @@
 //! Kubernetes objects as JSON and YAML, one alone or several as a List.
 
+use outrigger_config::yaml;
 use serde_json::{Value, json};
 
-use super::yaml::yaml;
 use crate::args::Form;
 
 /// One object as it is; none or several as a `List`, as kubectl prints them.

@@ -152,7 +152,7 @@ mod tests {
             "deep": [[1, [2, {"a": {"b": ["c\nd\n"]}}]], {}, [], null, true, -1.5],
             "yes": {"1": "2", "a: b": "c"},
         });
-        let read = outrigger_config::read("test", yaml(&value).as_bytes()).unwrap();
+        let read = crate::read("test", yaml(&value).as_bytes()).unwrap();
         assert_eq!(read[0].value(), &value, "{}", yaml(&value));
     }
 
