@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::site::{LIMIT, Site, User, kill, wait_until};
+use support::site::{LIMIT, Site, User, kill, kill_and_wait, wait_until};
 
 /// How many runs are killed at a time: they mostly wait.
 const AT_A_TIME: usize = 6;
@@ -85,7 +85,7 @@ fn kill_at(site: &Site, step: usize, detached: bool) -> bool {
         if seen >= step
             && let Some(runner) = runner
         {
-            kill(runner, Signal::KILL);
+            kill_and_wait(runner);
             break last.is_none_or(|status| status["end"].is_null());
         }
         if last.as_ref().is_some_and(|status| !status["end"].is_null()) {
@@ -282,7 +282,7 @@ fn a_stopped_runner_that_is_killed_leaves_nothing() {
     assert_eq!(site.run(&["run", "--detach", &waiting(&site, "Always")]).code, 0);
     let runner = site.runner("waiting", 1).unwrap();
     kill(runner, Signal::STOP);
-    kill(runner, Signal::KILL);
+    kill_and_wait(runner);
     site.nothing_runs();
     assert_eq!(site.run(&["ps", "--output", "json", "waiting"]).json()["status"]["phase"], "Failed");
 }
@@ -296,7 +296,64 @@ fn a_command_in_a_container_ends_with_the_runner() {
     let script = format!(": {mark}; touch {0}/in; while :; do sleep 1000; done", site.path().display());
     let mut exec = site.start(&["exec", "waiting", "--", "sh", "-c", &script]);
     wait_until("the command", || site.path().join("in").exists());
-    kill(site.runner("waiting", 1).unwrap(), Signal::KILL);
+    kill_and_wait(site.runner("waiting", 1).unwrap());
     assert_eq!(exec.wait().unwrap().code(), Some(125));
     site.nothing_runs();
+}
+
+/// A Job of two pods at a time, which say when they are ready and wait.
+fn job(site: &Site) -> String {
+    let script = "trap '' TERM; setsid sleep 1000 & echo ready; while :; do sleep 1000; done";
+    let template = json!({"spec": {
+        "restartPolicy": "Never",
+        "volumes": [{"name": "secret", "secret": {"secretName": "door"}}],
+        "containers": [{
+            "name": "main", "image": "none", "command": ["sh", "-c", script],
+            "env": [{"name": "MARK", "value": site.mark()}],
+            "volumeMounts": [{"name": "secret", "mountPath": "/made-for-a-test/secret"}],
+        }],
+    }});
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "both"},
+        "spec": {"completions": 3, "parallelism": 2, "template": template}});
+    let secret =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "door"}, "stringData": {"code": "421"}});
+    site.file("job.yaml", &format!("{secret}\n---\n{job}\n"))
+}
+
+#[test]
+fn a_killed_runner_of_a_job_leaves_nothing_of_its_pods_and_no_lie() {
+    for (user, detached) in [(User::Caller, true), (User::Ordinary, false), (User::WithKeepers, true)] {
+        let site = Site::new(user);
+        let mut run =
+            site.start(&[&["run", "--quiet"][..], if detached { &["-d"] } else { &[] }, &[&job(&site)]].concat());
+        let written = || site.job_status("both", 1).filter(|status| status["pods"].as_array().map_or(0, Vec::len) == 2);
+        wait_until("two pods", || written().is_some());
+        let status = written().unwrap();
+        let pods: Vec<String> =
+            status["pods"].as_array().unwrap().iter().map(|pod| pod[0].as_str().unwrap().to_owned()).collect();
+        for pod in &pods {
+            site.wait_for_log(pod, 1, "main", "ready");
+        }
+        kill_and_wait(i32::try_from(status["runner"]["pid"].as_i64().unwrap()).unwrap());
+        run.wait().unwrap();
+        site.nothing_runs();
+
+        let list = site.run(&["ps"]);
+        let told = |name: &str| list.out.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_default();
+        assert!(told("job/both").contains("RunnerDied"), "{user:?}: {list:#?}");
+        for pod in &pods {
+            assert!(told(pod).contains("ContainerStatusUnknown"), "{user:?}: {list:#?}");
+            assert_eq!(site.status(pod, 1).unwrap()["end"]["why"], "runnerDied", "{user:?}");
+            assert_eq!(site.remains(pod, 1), Vec::<std::path::PathBuf>::new(), "{user:?}");
+        }
+        assert_eq!(site.job_status("both", 1).unwrap()["end"]["why"], "runnerDied", "{user:?}");
+        let described = site.run(&["describe", "job/both"]).out;
+        assert!(described.contains("its runner died"), "{user:?}: {described}");
+        assert!(described.contains("0 active, 0 succeeded, 2 failed"), "{user:?}: {described}");
+
+        let again = site.run(&["run", "-d", &job(&site)]);
+        assert_eq!((again.code, again.out.as_str()), (0, "job/both\n"), "{user:?}: {again:#?}");
+        assert_eq!(site.run(&["stop", "--grace", "0s", "job/both"]).code, 0, "{user:?}");
+        site.nothing_runs();
+    }
 }

@@ -22,6 +22,7 @@
 //!
 //! What it does not do: it decides nothing about a pod; it starts and stops nothing.
 
+mod dead_job;
 mod format;
 mod identity;
 mod keep;

@@ -15,7 +15,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::JobStatus;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use outrigger_launcher::claims::{ClaimError, Provider};
@@ -23,7 +22,7 @@ use outrigger_launcher::{LaunchError, Launcher};
 use outrigger_pod_core::life::{Deletion, Event, Lost, Machine, Note, Options, RestoreError, World};
 use outrigger_pod_core::plan::{PlanError, PodPlan};
 use outrigger_pod_directory::{
-    DirectoryError, End, Ending, JobStatusFile, Kind, OwnedRun, RecordedNote, RunDirectory, RunnerIdentity, StatusFile,
+    DirectoryError, End, Ending, Kind, OwnedRun, RecordedNote, RunDirectory, RunnerIdentity, StatusFile,
 };
 
 /// Why a run could not be brought to its end. Nothing is lost by it: the next command tries again.
@@ -88,7 +87,7 @@ pub async fn recover(
     owned.remove_secrets()?;
     match directory.kind() {
         Kind::Pod => recover_pod(&owned, launcher, providers, now).await?,
-        Kind::Job => recover_job(&owned, now)?,
+        Kind::Job => owned.end_job_without_runner(now)?,
     }
     Ok(true)
 }
@@ -153,15 +152,4 @@ fn runner_died(before: Option<&StatusFile>) -> Note {
     let which = before.map(|file| format!(" (process {})", file.runner.pid)).unwrap_or_default();
     let message = format!("The pod's runner{which} was killed or crashed; its containers ended with it");
     Note { container: None, warning: true, reason: "RunnerDied".into(), message }
-}
-
-fn recover_job(owned: &OwnedRun, now: Timestamp) -> Result<(), RecoverError> {
-    let end = Some(End { at: Time(now), why: Ending::RunnerDied });
-    let before = owned.directory().job_status()?;
-    let file = match before {
-        Some(before) => JobStatusFile { end, ..before },
-        None => JobStatusFile { status: JobStatus::default(), runner: RunnerIdentity::this(), pods: Vec::new(), end },
-    };
-    owned.write_job_status(&file, true)?;
-    Ok(())
 }

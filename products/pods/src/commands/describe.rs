@@ -84,6 +84,9 @@ fn describe_job(record: &JobRecord, now: Timestamp) -> String {
     page.line("Kind", "Job");
     page.line("Status", &job_state(record));
     page.line("Created", &when(record.created_at(), now));
+    if let Some(end) = record.file.as_ref().and_then(|file| file.end.as_ref()) {
+        page.line("Ended", &format!("{}, {}", when(end.at.0, now), ending(end.why)));
+    }
     page.line("Launcher", &record.spec.launcher);
     page.line("Run", &format!("{} in {}", directory.number(), directory.path().display()));
     for (name, key) in [

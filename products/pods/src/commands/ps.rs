@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use outrigger_pod_directory::Kind;
+use outrigger_pod_directory::{Ending, Kind};
 
 use crate::args::{Form, PsArgs, WideForm};
 use crate::others::{self, Section};
@@ -184,12 +184,21 @@ fn job_row(record: &JobRecord, wide: bool, now: Timestamp) -> Vec<String> {
     row
 }
 
-/// `Complete`, `Failed`, `Suspended` or `Running`, as `kubectl get jobs` says it.
+/// `Complete`, `Failed`, `Suspended` or `Running`, as `kubectl get jobs` says it; `Stopped` or `RunnerDied` where it has not
+/// come to its own end.
 pub fn job_state(record: &JobRecord) -> String {
     let conditions = record.file.iter().flat_map(|file| file.status.conditions.iter().flatten());
     let mut is_true = conditions.filter(|condition| condition.status == "True").map(|condition| &condition.type_);
     let named = is_true.find(|kind| matches!(kind.as_str(), "Complete" | "Failed" | "Suspended"));
-    named.cloned().unwrap_or_else(|| if record.has_ended() { "Stopped" } else { "Running" }.to_owned())
+    let end = record.file.as_ref().and_then(|file| file.end.as_ref());
+    let other = match end.map(|end| end.why) {
+        // It died since this command began: the next one writes down the end.
+        None if record.directory.is_abandoned().unwrap_or_default() => "RunnerDied",
+        None => "Running",
+        Some(Ending::RunnerDied) => "RunnerDied",
+        Some(_) => "Stopped",
+    };
+    named.map_or_else(|| other.to_owned(), Clone::clone)
 }
 
 fn or_none(text: Option<String>) -> String {

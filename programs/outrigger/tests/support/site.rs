@@ -126,6 +126,12 @@ impl Site {
         serde_json::from_slice(&fs::read(self.directory(pod, run).join("status.json")).ok()?).ok()
     }
 
+    /// What is written down about a run of a Job.
+    pub fn job_status(&self, job: &str, run: u32) -> Option<Value> {
+        let file = self.state().join("jobs/default").join(job).join(run.to_string()).join("status.json");
+        serde_json::from_slice(&fs::read(file).ok()?).ok()
+    }
+
     /// The process that runs the pod.
     pub fn runner(&self, pod: &str, run: u32) -> Option<i32> {
         i32::try_from(self.status(pod, run)?["runner"]["pid"].as_i64()?).ok()
@@ -246,6 +252,15 @@ pub fn pause() {
 /// Sends a signal; a process that is gone needs none.
 pub fn kill(pid: i32, signal: rustix::process::Signal) {
     let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal);
+}
+
+/// Kills a process, and waits until it has let go of everything, its locks too. One that is gone needs no signal.
+pub fn kill_and_wait(pid: i32) {
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+    let Ok(process) = pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()) else { return };
+    let _ = pidfd_send_signal(&process, Signal::KILL);
+    poll(&mut [PollFd::new(&process, PollFlags::IN)], None).unwrap();
 }
 
 fn command_line(pid: i32) -> String {

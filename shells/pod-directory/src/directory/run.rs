@@ -8,7 +8,7 @@ use outrigger_pod_core::life::Instance;
 
 use super::format::{self, JobSpec, JobStatusFile, PodSpec, StatusFile, StopFile};
 use super::lock::{self, Lock, RunnerLife};
-use super::{DirectoryError, Kind, ObjectName, names, write};
+use super::{DirectoryError, Kind, ObjectName, StateDirectory, names, write};
 
 /// The directory of one run. Holding this value locks nothing; reading is safe at any time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +42,11 @@ impl RunDirectory {
     /// The directory itself.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The state directory that it is in: `STATE` of `STATE/pods/NAMESPACE/NAME/RUN`.
+    pub fn state(&self) -> StateDirectory {
+        StateDirectory::at(self.path.ancestors().nth(4).unwrap_or(Path::new("/")))
     }
 
     /// Whether its runner lives.
