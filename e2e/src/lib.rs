@@ -4,7 +4,6 @@
 //! ratio: these are figures to quote, never tests that fail.
 
 pub mod bench;
-pub mod claim;
 pub mod outrigger;
 pub mod podman;
 pub mod processes;

@@ -81,13 +81,8 @@ pub fn real_tests(package: &Package) -> Result<Vec<RealTest>> {
     Ok(tests)
 }
 
-/// The part of this name, if there is one.
-pub fn named(name: &str) -> impl Iterator<Item = Part> {
-    PARTS.iter().filter(move |part| part.name == name).copied()
-}
-
 fn part(name: &str) -> Result<Part> {
-    let known = named(name).next();
+    let known = PARTS.iter().find(|part| part.name == name).copied();
     known.with_context(|| {
         let names: Vec<&str> = PARTS.iter().map(|part| part.name).collect();
         format!("no part is named \"{name}\": {} are", names.join(", "))

@@ -4,7 +4,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic, also in its helpers")]
 
-mod claims;
 mod groups;
 mod many;
 mod mounts;

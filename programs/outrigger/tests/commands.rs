@@ -355,7 +355,12 @@ fn help_manual_completions_and_schema_come_from_one_description() {
         assert!(said.out.len() > 20, "{args:?}");
     }
     assert_eq!(machine.run(&["schema", "nothing"]).code, 2);
-    assert_eq!(machine.run(&["run", "check"]).code, 0);
+    let checked = machine.run(&["run", "check"]);
+    assert_eq!(checked.code, 0);
+    for about in ["kernel", "cgroups", "namespaces", "launchers"] {
+        let line = checked.out.lines().find(|line| line.starts_with(about)).unwrap_or_default();
+        assert!(line.contains(" good: ") || line.contains(" limited: "), "{checked:#?}");
+    }
 }
 
 #[test]

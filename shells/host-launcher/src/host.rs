@@ -32,13 +32,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use outrigger_host::{Cgroup, CgroupError, Cgroups};
+use outrigger_host::{Cgroup, CgroupError, Cgroups, kernel};
 use outrigger_launcher::{
     BoxFuture, ContainerId, ExecRequest, ExecSession, Image, ImageError, LaunchError, Launcher, Output, PodRequest,
     PreparedPod, Running, Shortfall, StartError, StartRequest, Terminal, Usage,
 };
 use outrigger_pod_core::life::{Exit, Found, Instance, StartProblem};
 use outrigger_pod_core::plan::{ContainerPlan, PodPlan};
+use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
 use crate::agent::wire::{
     Abilities, Channel, ContainerTask, Ended, Failure, InsideTask, ProcessTask, Report, Request, Step, Task,
@@ -111,7 +112,14 @@ impl HostLauncher {
     }
 
     /// A launcher whose agents are `executable`. Finds out what this machine allows, which takes some milliseconds.
+    ///
+    /// # Errors
+    /// A kernel on which no process can be held, told with its release and the one that is needed; an executable that is no
+    /// agent.
     pub fn with_agent(executable: PathBuf) -> io::Result<Self> {
+        // Without this call the end of an agent would never be heard.
+        pidfd_open(getpid(), PidfdFlags::empty())
+            .map_err(|error| io::Error::other(format!("pidfd_open: {}", kernel::explained(error))))?;
         let driver = Driver::start(executable)?;
         let (sender, answer) = std::sync::mpsc::channel();
         driver.launch_with(Launch::new(Task::Probe, Vec::new()), move |outcome| drop(sender.send(outcome)));
@@ -122,6 +130,16 @@ impl HostLauncher {
         };
         let cgroups = Cgroups::find(Path::new("/"));
         Ok(Self { driver, abilities, cgroups, pods: Mutex::default(), containers: Mutex::default() })
+    }
+
+    /// Whether containers stand in a user namespace: root needs none.
+    pub fn uses_user_namespace(&self) -> bool {
+        self.abilities.user_namespace
+    }
+
+    /// What of namespaces this machine refuses its user, for people; empty where all can be had.
+    pub fn refusals(&self) -> &[String] {
+        &self.abilities.refusals
     }
 
     /// The launcher as on a machine that allows no namespaces: a keeper holds each container together.
@@ -428,7 +446,8 @@ fn stdio_of(container: &ContainerPlan) -> io::Result<Stdio> {
 }
 
 fn machine(failure: Failure) -> LaunchError {
-    LaunchError::Machine { source: io::Error::from_raw_os_error(failure.errno), what: failure.what }
+    let source = kernel::explained(io::Error::from_raw_os_error(failure.errno));
+    LaunchError::Machine { source, what: failure.what }
 }
 
 fn start_error(failure: &Failure, id: ContainerId) -> StartError {

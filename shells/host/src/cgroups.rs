@@ -95,7 +95,12 @@ impl Cgroups {
         self.places.can(controller)
     }
 
-    /// Why some controller cannot be used, for people.
+    /// The version of the groups that are mounted here, 2 or 1; where both are, controllers are with version 1.
+    pub fn version(&self) -> Option<u8> {
+        self.places.version()
+    }
+
+    /// Why some controller cannot be used, for people; nothing where all can.
     pub fn refusal(&self) -> &str {
         self.places.refusal()
     }

@@ -138,7 +138,7 @@ pub struct Image {
 }
 
 /// Everything a container starts with.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct StartRequest {
     /// The pod.
     pub plan: Arc<PodPlan>,

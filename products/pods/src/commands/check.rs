@@ -1,5 +1,7 @@
 //! `outrigger run check`: tries what `run.yaml` names, and tells what would be used.
 
+mod machine;
+
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -13,6 +15,7 @@ use crate::launcher;
 use crate::settings::{self, LauncherChoice, Settings, Surroundings};
 use crate::show::out;
 use crate::text;
+use machine::Machine;
 
 /// Checks; 1 where something would not work.
 pub fn check(args: &CheckArgs) -> anyhow::Result<i32> {
@@ -20,31 +23,34 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<i32> {
     for warning in &warnings {
         out::note(&warning.to_string());
     }
-    let (lines, good) = report(&settings, launcher::find_apptainer(std::env::var_os("PATH").as_deref()).as_deref());
-    out::print(&lines)?;
-    let host = if settings.launcher == LauncherChoice::Apptainer { Ok(Vec::new()) } else { not_held() };
-    match host {
-        Ok(missing) => out::print(&missing.iter().map(|line| format!("not held here  {line}\n")).collect::<String>())?,
-        Err(why) => out::print(&format!("host launcher  cannot work here: {why}\n"))?,
+    let apptainer = launcher::find_apptainer(std::env::var_os("PATH").as_deref());
+    let host = HostLauncher::new().map_err(|error| crate::record::chain(&error));
+    let (mut lines, good) = report(&settings, apptainer.as_deref());
+    lines.extend(Machine::here(apptainer.as_deref(), host.as_ref()).lines());
+    if let (Ok(host), true) = (&host, settings.launcher != LauncherChoice::Apptainer) {
+        lines.extend(not_held(host)?.into_iter().map(|line| ("not held here", line)));
     }
+    out::print(&lines.into_iter().map(|(name, value)| format!("{name:15} {value}\n")).collect::<String>())?;
     Ok(i32::from(!good))
 }
 
+/// A line: what it is about, and how that is.
+type Line = (&'static str, String);
+
 /// What the host launcher cannot hold here, of a pod that asks for everything that a machine may lack.
-fn not_held() -> Result<Vec<String>, String> {
+fn not_held(launcher: &HostLauncher) -> anyhow::Result<Vec<String>> {
     let pod = json!({"metadata": {"name": "check", "namespace": "default"}, "spec": {
         "shareProcessNamespace": true,
         "securityContext": {"fsGroup": 1, "supplementalGroups": [1]},
         "containers": [{"name": "check", "command": ["true"], "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}]}});
-    let pod: Pod = serde_json::from_value(pod).map_err(|error| error.to_string())?;
-    let plan = PodPlan::new(pod, "").map_err(|error| error.to_string())?;
-    let launcher = HostLauncher::new().map_err(|error| crate::record::chain(&error))?;
+    let pod: Pod = serde_json::from_value(pod)?;
+    let plan = PodPlan::new(pod, "")?;
     let told = |path: &str| path.trim_start_matches("spec.").replace("containers[0].", "");
     Ok(launcher.shortfalls(&plan).iter().map(|one| format!("{}: {}", told(&one.path), one.message)).collect())
 }
 
 /// What is used, a line each, and whether all of it works.
-fn report(settings: &Settings, apptainer: Option<&Path>) -> (String, bool) {
+fn report(settings: &Settings, apptainer: Option<&Path>) -> (Vec<Line>, bool) {
     let Settings { launcher, log_max_size, log_max_files, keep, state, file, of_all_users: _ } = settings;
     let mut good = true;
     let mut lines = Vec::new();
@@ -70,7 +76,7 @@ fn report(settings: &Settings, apptainer: Option<&Path>) -> (String, bool) {
             ("state", format!("{} cannot be written: {why}; use --state-directory", state.root().display()))
         }
     });
-    (lines.into_iter().map(|(name, value)| format!("{name:14} {value}\n")).collect(), good)
+    (lines, good)
 }
 
 /// Whether the directory, or the nearest one above it that is there, can be written.

@@ -8,6 +8,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use outrigger_host::kernel;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, send, sendmsg,
@@ -322,8 +323,12 @@ impl Failure {
         match self.errno {
             0 => self.what.clone(),
             errno => {
-                let cause = io::Error::from_raw_os_error(errno).to_string();
-                let cause = cause.split(" (os error").next().unwrap_or_default().to_lowercase();
+                let cause = kernel::explained(io::Error::from_raw_os_error(errno));
+                let is_plain = cause.raw_os_error().is_some();
+                let mut cause = cause.to_string();
+                if is_plain {
+                    cause = cause.split(" (os error").next().unwrap_or_default().to_lowercase();
+                }
                 format!("{}: {cause}", self.what)
             }
         }
@@ -452,6 +457,13 @@ mod tests {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     use super::*;
+
+    #[test]
+    fn a_call_that_the_kernel_lacks_is_told_with_the_kernel() {
+        let failure = |errno| Failure { step: Step::Prepare, errno, what: "cannot mount /data".to_owned() }.text();
+        assert_eq!(failure(libc::ENOENT), "cannot mount /data: no such file or directory");
+        assert!(failure(libc::ENOSYS).contains(&kernel::release()), "{}", failure(libc::ENOSYS));
+    }
 
     fn pair() -> (Channel, Channel) {
         let (a, b) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();

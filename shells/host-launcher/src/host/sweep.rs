@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use outrigger_host::Cgroups;
+use outrigger_host::{Cgroups, kernel};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -80,7 +80,7 @@ fn marked(mark: &str) -> io::Result<Vec<(Pid, OwnedFd)>> {
             // It has ended meanwhile, or its number is another's now.
             Ok(_) | Err(Errno::SRCH) => {}
             // An old kernel: nothing can be ended safely, which must not look like nothing was there.
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(kernel::explained(error)),
         }
     }
     Ok(found)

@@ -12,7 +12,7 @@ mod life;
 mod limits;
 mod many;
 mod ordinary_user;
-mod requests;
+mod plans;
 mod rights;
 mod streams;
 mod together;

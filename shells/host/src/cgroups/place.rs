@@ -17,6 +17,8 @@ pub struct Places {
     split: BTreeMap<Controller, PathBuf>,
     /// Where hierarchies are mounted.
     mounts: Vec<PathBuf>,
+    /// Which version has the controllers that are mounted.
+    version: Option<u8>,
     can: Vec<Controller>,
     refusal: String,
 }
@@ -58,9 +60,11 @@ impl Places {
                     .map(Path::to_owned)
                     .collect();
                 places.unified.push(group);
+                places.version.get_or_insert(2);
             } else {
                 for controller in Controller::ALL {
                     if mount.options.split(',').any(|option| option == controller.name()) {
+                        places.version = Some(1);
                         places.split.insert(controller, group.clone());
                     }
                 }
@@ -75,6 +79,10 @@ impl Places {
 
     pub fn can(&self, controller: Controller) -> bool {
         self.can.contains(&controller)
+    }
+
+    pub fn version(&self) -> Option<u8> {
+        self.version
     }
 
     pub fn refusal(&self) -> &str {
@@ -266,5 +274,9 @@ mod tests {
         ];
         assert_eq!(places.split, expect.map(|(controller, path)| (controller, path.into())).into());
         assert_eq!(places.unified, [Path::new("/sys/fs/cgroup/unified/x"), Path::new("/sys/fs/cgroup/unified/x/y")]);
+        assert_eq!(places.version(), Some(1));
+        let version = |mounts| Places::from_text(own, mounts, Path::new("/")).version();
+        assert_eq!(version("32 31 0:29 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"), Some(2));
+        assert_eq!(version("31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n"), None);
     }
 }

@@ -1,5 +1,4 @@
-//! Plans of pods with nothing in them but names, for tests that are not about manifests: a test writes the fields that it
-//! is about over these.
+//! Plans for tests, with nothing in them but names.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,8 +13,8 @@ pub fn container(name: &str) -> ContainerPlan {
     ContainerPlan {
         name: ContainerName(name.into()),
         role: Role::Main,
-        image: "image".into(),
-        pull_policy: PullPolicy::IfNotPresent,
+        image: String::new(),
+        pull_policy: PullPolicy::Never,
         command: Vec::new(),
         args: Vec::new(),
         working_dir: None,
