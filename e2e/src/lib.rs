@@ -4,6 +4,7 @@
 //! ratio: these are figures to quote, never tests that fail.
 
 pub mod bench;
+pub mod claim;
 pub mod outrigger;
 pub mod podman;
 pub mod processes;

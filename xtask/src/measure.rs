@@ -5,6 +5,7 @@
 use std::env;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{Package, TargetKind};
@@ -16,8 +17,8 @@ use crate::{parts, test};
 /// Set to `1` where a test's loops should run at full length.
 const SOAK: &str = "OUTRIGGER_SOAK";
 
-/// How many cases a property is tried with that names no number itself.
-const SOAK_CASES: &str = "100000";
+/// How many cases a property is tried with that names no number itself: four of a pod's life make 1,000,000 lives.
+const SOAK_CASES: &str = "250000";
 
 /// `cargo xtask bench`.
 #[derive(clap::Args, Debug)]
@@ -36,7 +37,10 @@ pub struct BenchArgs {
 pub struct SoakArgs {
     /// Which product: pods
     product: String,
-    /// Only tests whose names hold this
+    /// For how many minutes runners are killed again and again
+    #[arg(long, default_value_t = 10)]
+    minutes: u64,
+    /// Only properties whose names hold this
     filter: Option<String>,
 }
 
@@ -56,25 +60,57 @@ pub fn bench(project: &Project, args: &BenchArgs) -> Result<()> {
     step::timed(&program, || step::command(&mut run))
 }
 
-/// Runs the tests of a product, and of what it stands on, with their loops at full length.
+/// The loops of a product's tests at full length: its properties, rounds of kills, and what is large on real parts.
 pub fn soak(project: &Project, args: &SoakArgs) -> Result<()> {
     let product = format!("outrigger-{}", args.product);
     let Some(package) = project.packages().iter().find(|package| package.name.as_str() == product) else {
         bail!(Found(format!("no product is named {}", args.product)));
     };
-    let mut run = soak_command(project, package);
-    run.env(SOAK, "1").env("PROPTEST_CASES", SOAK_CASES).args(&args.filter);
-    step::timed(&format!("soak {}", args.product), || step::command(&mut run))
+    step::timed(&format!("soak {}: properties, {SOAK_CASES} cases each", args.product), || {
+        step::command(
+            soak_test(project, args.filter.as_deref(), &of_product(package)).env("PROPTEST_CASES", SOAK_CASES),
+        )
+    })?;
+    if args.product == "pods" && args.filter.is_none() {
+        soak_pods(project, args)?;
+    }
+    Ok(())
 }
 
-fn soak_command(project: &Project, product: &Package) -> Command {
+/// What only pods have: runners that are killed, and a thousand containers.
+fn soak_pods(project: &Project, args: &SoakArgs) -> Result<()> {
+    let executable = step::timed("build", || test::executable(project, "thin"))?;
+    step::timed("soak pods: 1,000 containers", || {
+        let which = ["--package", "outrigger-e2e", "--test", "host"].map(str::to_owned);
+        let mut run = soak_test(project, None, &which);
+        step::command(run.args(["many::", "--nocapture"]).env("OUTRIGGER_BIN", &executable))
+    })?;
+    let (begin, limit) = (Instant::now(), Duration::from_secs(60 * args.minutes));
+    let mut rounds = 0;
+    step::timed("soak pods: kill -9", || {
+        while begin.elapsed() < limit {
+            let which = ["--package", "outrigger", "--test", "crash"].map(str::to_owned);
+            step::command(soak_test(project, None, &which).arg("--nocapture"))?;
+            rounds += 1;
+        }
+        Ok(())
+    })?;
+    println!("soak pods: {rounds} rounds of kills in {} minutes, each at every step of a life", args.minutes);
+    Ok(())
+}
+
+/// `cargo test` of these targets with the loops at full length; what is added to it goes to the tests.
+fn soak_test(project: &Project, filter: Option<&str>, which: &[String]) -> Command {
     let mut run = project.cargo();
-    run.args(["test", "--profile", "thin", "--package", &product.name]);
-    for dependency in product.dependencies.iter().filter(|dependency| dependency.path.is_some()) {
-        run.args(["--package", &dependency.name]);
-    }
-    run.arg("--");
+    run.args(["test", "--profile", "thin"]).args(which).arg("--").args(filter).env(SOAK, "1");
     run
+}
+
+/// The product, and what it stands on.
+fn of_product(product: &Package) -> Vec<String> {
+    let own = product.dependencies.iter().filter(|dependency| dependency.path.is_some());
+    let names = std::iter::once(product.name.to_string()).chain(own.map(|dependency| dependency.name.clone()));
+    names.flat_map(|name| ["--package".to_owned(), name]).collect()
 }
 
 /// The names of the programs that measure.

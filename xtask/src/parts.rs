@@ -81,8 +81,13 @@ pub fn real_tests(package: &Package) -> Result<Vec<RealTest>> {
     Ok(tests)
 }
 
+/// The part of this name, if there is one.
+pub fn named(name: &str) -> impl Iterator<Item = Part> {
+    PARTS.iter().filter(move |part| part.name == name).copied()
+}
+
 fn part(name: &str) -> Result<Part> {
-    let known = PARTS.iter().find(|part| part.name == name).copied();
+    let known = named(name).next();
     known.with_context(|| {
         let names: Vec<&str> = PARTS.iter().map(|part| part.name).collect();
         format!("no part is named \"{name}\": {} are", names.join(", "))

@@ -103,12 +103,15 @@ pub fn run(cache: &Path, args: &RunArgs) -> Result<i32> {
     if !is_ready(cache) {
         bail!("the virtual machine's parts are missing; run `cargo xtask setup` (as root)");
     }
-    let test = match args.test.split_once(':') {
+    let (test, programs) = match args.test.split_once(':') {
         Some((package, name)) => build_test(package, name)?,
-        None => fs::canonicalize(&args.test).with_context(|| format!("no test executable {}", args.test))?,
+        None => {
+            (fs::canonicalize(&args.test).with_context(|| format!("no test executable {}", args.test))?, Vec::new())
+        }
     };
     let folder = cache.join(format!("run-{}", std::process::id()));
-    let result = boot(cache, args, &test, &folder);
+    let args = RunArgs { with: [programs, args.with.clone()].concat(), ..args.clone() };
+    let result = boot(cache, &args, &test, &folder);
     let _ = fs::remove_dir_all(&folder);
     result
 }
@@ -254,8 +257,8 @@ fn read_lines(output: impl Read, lines: &mpsc::Sender<String>) {
     }
 }
 
-/// Builds an integration test and answers where its executable lies.
-fn build_test(package: &str, name: &str) -> Result<PathBuf> {
+/// Builds an integration test; answers where its executable lies, and the package's programs that it may start.
+fn build_test(package: &str, name: &str) -> Result<(PathBuf, Vec<PathBuf>)> {
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["test", "--no-run", "--message-format=json", "--package", package, "--test", name])
         .stderr(Stdio::inherit())
@@ -264,15 +267,18 @@ fn build_test(package: &str, name: &str) -> Result<PathBuf> {
     if !output.status.success() {
         bail!("{package}:{name} does not build");
     }
-    let executables =
-        String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| executable(line, name)).collect::<Vec<_>>();
-    executables.into_iter().next().with_context(|| format!("cargo built no test {name} in {package}"))
+    let said = String::from_utf8_lossy(&output.stdout);
+    let test = said.lines().find_map(|line| executable(line, |target, is_test| is_test && target == name));
+    let programs = said.lines().filter_map(|line| executable(line, |_, is_test| !is_test)).collect();
+    Ok((test.with_context(|| format!("cargo built no test {name} in {package}"))?, programs))
 }
 
-fn executable(line: &str, name: &str) -> Option<PathBuf> {
+/// The executable that a line of cargo's JSON tells of, if it is wanted: by its target's name and whether it is a test.
+fn executable(line: &str, is_wanted: impl Fn(&str, bool) -> bool) -> Option<PathBuf> {
     let message: serde_json::Value = serde_json::from_str(line).ok()?;
-    (message["target"]["name"] == name && message["profile"]["test"] == true)
-        .then(|| message["executable"].as_str().map(PathBuf::from))?
+    let executable = message["executable"].as_str()?;
+    let is_test = message["profile"]["test"] == true;
+    is_wanted(message["target"]["name"].as_str()?, is_test).then(|| PathBuf::from(executable))
 }
 
 #[cfg(test)]

@@ -3,30 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use outrigger_expected_statuses::ending;
+use serde_json::Value;
 
 use crate::sid::{Sid, USER};
-
-/// Fields of a status that differ from run to run, or between launchers.
-const FLEETING: [&str; 17] = [
-    "startTime",
-    "completionTime",
-    "startedAt",
-    "finishedAt",
-    "lastTransitionTime",
-    "lastProbeTime",
-    "podIP",
-    "podIPs",
-    "hostIP",
-    "hostIPs",
-    "containerID",
-    "image",
-    "imageID",
-    "resources",
-    "allocatedResources",
-    "volumeMounts",
-    "user",
-];
 
 fn check(user: u32, image: impl Fn(&Sid) -> String, names: &[&str]) {
     let sid = Sid::new();
@@ -36,36 +16,12 @@ fn check(user: u32, image: impl Fn(&Sid) -> String, names: &[&str]) {
         let text = fs::read_to_string(examples.join(format!("{name}.yaml"))).unwrap();
         let manifest = sid.file(&format!("{name}.yaml"), &text.replace("image: busybox", &format!("image: {image}")));
         let said = sid.run(user, &["run", "--output", "json", &manifest]);
-        let objects = match said.json() {
-            list if list["kind"] == "List" => list["items"].as_array().unwrap().clone(),
-            one => vec![one],
-        };
-        let statuses: Vec<Value> = objects
-            .into_iter()
-            .map(|object| {
-                let mut status = object["status"].clone();
-                settle(&mut status);
-                json!({"kind": object["kind"], "name": object["metadata"]["name"], "status": status})
-            })
-            .collect();
-        let found = json!({"exitCode": said.code, "objects": statuses});
+        let found = ending(said.code, said.json());
         let expected = fs::read(examples.join(format!("expected/{name}.json"))).unwrap();
         let expected: Value = serde_json::from_slice(&expected).unwrap();
         assert_eq!(found, expected, "{name} is {found:#}\nand should be {expected:#}\n{}", said.err);
     }
     assert_eq!(sid.processes(), [""; 0]);
-}
-
-/// Leaves out what differs from run to run.
-fn settle(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            map.retain(|key, value| !FLEETING.contains(&key.as_str()) && !value.is_null());
-            map.values_mut().for_each(settle);
-        }
-        Value::Array(list) => list.iter_mut().for_each(settle),
-        _ => (),
-    }
 }
 
 #[test]

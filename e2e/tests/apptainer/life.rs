@@ -1,15 +1,14 @@
 //! Commands in running pods, their stop, and what is left after a kill.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::pod;
 use crate::sid::{Sid, USER, processes_with};
 
 /// A pod in the foreground of a process that can be killed, once its container has said `up`.
-fn running(sid: &Sid, user: u32, manifest: &str) -> Child {
-    let mut child =
-        sid.outrigger(user, &["run", manifest]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+pub fn running(mut run: Command) -> Child {
+    let mut child = run.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap().ends_with("up")), "the pod ended before it was up");
     // Nobody reads on; the runner must not care.
@@ -47,7 +46,7 @@ fn a_killed_runner_leaves_no_process_and_no_mount() {
         let mark = format!("9{}{user}", std::process::id());
         let script = format!("setsid sleep {mark} & echo up; exec sleep {mark}");
         let manifest = sid.file("killed.yaml", &pod("killed", &image, &[&format!("command: [sh, -c, '{script}']")]));
-        let mut runner = running(&sid, user, &manifest);
+        let mut runner = running(sid.outrigger(user, &["run", &manifest]));
         assert_eq!(processes_with(&format!("sleep {mark}")).len(), 2);
         runner.kill().unwrap();
         runner.wait().unwrap();
@@ -64,7 +63,7 @@ fn a_killed_runner_leaves_no_process_and_no_mount() {
 }
 
 /// Whether it becomes true within this time. The end of somebody else's child cannot be awaited.
-fn within(limit: std::time::Duration, holds: impl Fn() -> bool) -> bool {
+pub fn within(limit: std::time::Duration, holds: impl Fn() -> bool) -> bool {
     let end = std::time::Instant::now() + limit;
     while !holds() {
         if std::time::Instant::now() > end {

@@ -4,8 +4,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic, also in its helpers")]
 
+mod defaults;
 mod examples;
 mod images;
+mod keepers;
 mod life;
 mod limits;
 mod registry;

@@ -19,19 +19,20 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// What is served: by path, a content type and the bytes.
 type Served = HashMap<String, (String, Vec<u8>)>;
 
-/// An image of one layer, with an entry point, a command and a variable.
-fn image(sid: &Sid) -> Served {
+/// An image of one layer, with an entry point, a command and a variable, and with what else its configuration says.
+fn image(sid: &Sid, more: &Value) -> Served {
     let tar = sid.path("layer.tar");
     let mut pack = Command::new("tar");
     pack.args(["--exclude=./.singularity.d", "-cf"]).arg(&tar).arg("-C").arg(sid.tree()).arg(".");
     assert!(pack.status().unwrap().success());
     let layer = fs::read(&tar).unwrap();
     let layer_digest = digest(&tar);
-    let config = json!({
+    let mut config = json!({
         "architecture": "amd64", "os": "linux",
         "config": {"Env": ["PATH=/bin", "GREETING=hello you"], "Entrypoint": ["/bin/echo", "entry"], "Cmd": ["default"]},
         "rootfs": {"type": "layers", "diff_ids": [layer_digest]},
     });
+    config["config"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let (config_digest, config) = described(sid, "config.json", &config);
     let manifest = json!({
         "schemaVersion": 2, "mediaType": MANIFEST,
@@ -58,6 +59,24 @@ fn described(sid: &Sid, name: &str, value: &Value) -> (String, Vec<u8>) {
 fn digest(path: &Path) -> String {
     let output = Command::new("sha256sum").arg(path).output().unwrap().stdout;
     format!("sha256:{}", String::from_utf8(output).unwrap().split_whitespace().next().unwrap())
+}
+
+/// A SIF file of the same image, as `apptainer build` makes it of what a registry or `docker save` gives.
+pub fn sif(sid: &Sid, more: &Value) -> String {
+    let layout = sid.path("oci");
+    fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
+    let mut manifest = Value::Null;
+    for (path, (kind, bytes)) in image(sid, more) {
+        if let Some((_, digest)) = path.split_once("sha256:") {
+            fs::write(layout.join("blobs/sha256").join(digest), &bytes).unwrap();
+            if kind == MANIFEST {
+                manifest = json!({"mediaType": kind, "digest": format!("sha256:{digest}"), "size": bytes.len()});
+            }
+        }
+    }
+    fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion": "1.0.0"}"#).unwrap();
+    fs::write(layout.join("index.json"), json!({"schemaVersion": 2, "manifests": [manifest]}).to_string()).unwrap();
+    sid.build("of-oci.sif", &format!("oci:{}", layout.display()))
 }
 
 /// Answers for as long as the test process lives; counts the manifests that were asked for.
@@ -99,7 +118,7 @@ fn answer(mut stream: &TcpStream, served: &Served, counter: &AtomicUsize) -> Opt
 #[test]
 fn an_image_of_a_registry_is_fetched_once_and_runs_its_entry_point() {
     let sid = Sid::new();
-    let (port, asked) = serve(image(&sid));
+    let (port, asked) = serve(image(&sid, &json!({})));
     let image = format!("docker://127.0.0.1:{port}/busybox:1");
     let run = |fields: &[&str]| {
         let manifest = sid.file("fetched.yaml", &pod("fetched", &image, fields));
@@ -117,4 +136,18 @@ fn an_image_of_a_registry_is_fetched_once_and_runs_its_entry_point() {
     assert_eq!(asked.load(Ordering::Relaxed), fetched, "it is there now");
     run(&["imagePullPolicy: Always", "command: ['true']"]);
     assert!(asked.load(Ordering::Relaxed) > fetched);
+}
+
+#[test]
+fn user_and_directory_of_a_fetched_image_hold_from_its_first_start() {
+    let sid = Sid::new();
+    let (port, _) = serve(image(&sid, &json!({"User": "4321", "WorkingDir": "/srv/work"})));
+    let image = format!("docker://127.0.0.1:{port}/busybox:1");
+    let said = "command: [sh, -c, 'echo $(id -u) $PWD > /dev/termination-log']";
+    let manifest = sid.file("fetched.yaml", &pod("fetched", &image, &[said]));
+    let mut command = sid.outrigger(USER, &["run", "--output", "json", &manifest]);
+    let said = crate::sid::Said::of(command.env("APPTAINER_NOHTTPS", "1").output().unwrap());
+    let status = &said.json()["status"]["containerStatuses"][0];
+    assert_eq!(status["state"]["terminated"]["message"], "4321 /srv/work\n", "{said:#?}");
+    assert!(status["imageID"].as_str().unwrap().starts_with("sif:"), "{said:#?}");
 }

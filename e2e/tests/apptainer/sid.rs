@@ -64,10 +64,20 @@ impl Sid {
 
     /// The image as a SIF file, made of the directory.
     pub fn sif(&self) -> String {
-        let file = self.path("busybox.sif").display().to_string();
-        let built = self.inside(0, &["apptainer", "-s", "build", &file, &self.tree()]).output().unwrap();
+        self.build("busybox.sif", &self.tree())
+    }
+
+    /// A SIF file made of this source.
+    pub fn build(&self, name: &str, source: &str) -> String {
+        let file = self.path(name).display().to_string();
+        let built = self.inside(0, &["apptainer", "-s", "build", &file, source]).output().unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         file
+    }
+
+    /// What Apptainer itself says of a file.
+    pub fn header(&self, file: &str) -> String {
+        Said::of(self.inside(USER, &["apptainer", "sif", "header", file]).output().unwrap()).out
     }
 
     /// A folder that containers may write to.
@@ -95,11 +105,36 @@ impl Sid {
 
     /// The executable inside.
     pub fn outrigger(&self, user: u32, args: &[&str]) -> Command {
-        let state = self.path(&format!("state-{user}"));
         let executable = self.path("outrigger").display().to_string();
-        let mut command = self.inside(user, &[&[executable.as_str()], args].concat());
+        self.with_state(user, self.inside(user, &[&[executable.as_str()], args].concat()))
+    }
+
+    /// The same where neither we nor Apptainer can make a process namespace.
+    pub fn without_namespaces(&self, user: u32, args: &[&str]) -> Command {
+        let executable = self.path("outrigger").display().to_string();
+        let limit = "echo 0 > /proc/sys/user/max_pid_namespaces; exec \"$0\" \"$@\"";
+        let mut words = vec!["unshare", "--user", "--map-root-user", "sh", "-ec", limit];
+        let (uid, gid) = (format!("--map-user={user}"), format!("--map-group={user}"));
+        if user != 0 {
+            words.extend(["unshare", "--user", &uid, &gid]);
+        }
+        words.push(&executable);
+        self.with_state(user, self.inside(user, &[&words, args].concat()))
+    }
+
+    fn with_state(&self, user: u32, mut command: Command) -> Command {
+        let state = self.path(&format!("state-{user}"));
         command.env("OUTRIGGER_RUN_STATE_DIRECTORY", state).env("OUTRIGGER_RUN_LAUNCHER", "apptainer");
         command
+    }
+
+    /// Another program of this package inside.
+    pub fn program(&self, user: u32, built: &str, args: &[&str]) -> Command {
+        let place = self.path(Path::new(built).file_name().unwrap().to_str().unwrap());
+        if !place.exists() {
+            fs::copy(built, &place).unwrap();
+        }
+        self.inside(user, &[&[place.to_str().unwrap()], args].concat())
     }
 
     /// Runs the executable to its end.

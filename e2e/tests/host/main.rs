@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic, also in its helpers")]
 
+mod claims;
 mod groups;
 mod many;
 mod mounts;

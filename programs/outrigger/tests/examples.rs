@@ -8,64 +8,20 @@
 
 mod support;
 
-use serde_json::{Value, json};
+use outrigger_expected_statuses::ending;
+use serde_json::Value;
 use support::{Machine, repository};
-
-/// Fields of a status that differ from run to run.
-const FLEETING: [&str; 17] = [
-    "startTime",
-    "completionTime",
-    "startedAt",
-    "finishedAt",
-    "lastTransitionTime",
-    "lastProbeTime",
-    "podIP",
-    "podIPs",
-    "hostIP",
-    "hostIPs",
-    "containerID",
-    "image",
-    "imageID",
-    "resources",
-    "allocatedResources",
-    "volumeMounts",
-    "user",
-];
 
 fn check(name: &str) {
     let manifest = repository().join(format!("examples/{name}.yaml"));
     let said = Machine::new().run(&["run", "--output", "json", manifest.to_str().unwrap()]);
-    let objects = match said.json() {
-        list if list["kind"] == "List" => list["items"].as_array().unwrap().clone(),
-        one => vec![one],
-    };
-    let statuses: Vec<Value> = objects
-        .into_iter()
-        .map(|object| {
-            let mut status = object["status"].clone();
-            settle(&mut status);
-            json!({"kind": object["kind"], "name": object["metadata"]["name"], "status": status})
-        })
-        .collect();
-    let found = json!({"exitCode": said.code, "objects": statuses});
+    let found = ending(said.code, said.json());
     let path = repository().join(format!("examples/expected/{name}.json"));
     if std::env::var_os("UPDATE_EXPECTED").is_some() {
         std::fs::write(&path, format!("{found:#}\n")).unwrap();
     }
     let expected: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(found, expected, "found {found:#}\nexpected {expected:#}\n{}", said.err);
-}
-
-/// Leaves out what differs from run to run.
-fn settle(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            map.retain(|key, value| !FLEETING.contains(&key.as_str()) && !value.is_null());
-            map.values_mut().for_each(settle);
-        }
-        Value::Array(list) => list.iter_mut().for_each(settle),
-        _ => (),
-    }
 }
 
 macro_rules! examples {

@@ -7,14 +7,20 @@
 //! change them. When this process dies the first agent dies, and with it the process namespace in which Apptainer and all
 //! it has started live.
 //!
-//! What it does not do: it takes `USER` and `WORKDIR` of no image, because Apptainer does not keep them.
+//! Read in this order: this file, with the launcher; `start.rs`, from a request to the two agents; `view.rs` and `command.rs`,
+//! what Apptainer is told to bind and to run; then `store.rs`, where images are kept.
+//!
+//! What it does not do: of an image's own settings that Apptainer does not apply it takes `WORKDIR` and a numbered `USER`
+//! (`defaults.rs`), and only out of SIF files; `STOPSIGNAL` it leaves.
 
 mod capabilities;
 mod command;
+mod defaults;
 mod image;
 mod program;
 mod said;
 mod shortfalls;
+mod sif;
 mod start;
 mod store;
 mod view;
@@ -25,6 +31,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use outrigger_host_launcher::HostLauncher;
@@ -38,6 +45,7 @@ use outrigger_pod_core::plan::{ContainerPlan, PodPlan};
 use image::Reference;
 pub use program::{Program, Unusable};
 use said::Said;
+use sif::{Config, Sif};
 use start::{Parts, WRITABLE};
 use store::Store;
 
@@ -48,6 +56,8 @@ pub struct ApptainerLauncher {
     program: PathBuf,
     agent: PathBuf,
     store: Store,
+    /// Apptainer can make no process namespace here either.
+    no_namespace: AtomicBool,
 }
 
 impl ApptainerLauncher {
@@ -62,7 +72,7 @@ impl ApptainerLauncher {
         let Program { path, version: _ } = program;
         let host = HostLauncher::with_agent(executable.clone())?;
         let store = Store::new(images, path.clone());
-        Ok(Self { host, program: path, agent: executable, store })
+        Ok(Self { host, program: path, agent: executable, store, no_namespace: AtomicBool::new(false) })
     }
 
     /// The launcher as on a machine that allows no namespaces but Apptainer's own.
@@ -90,23 +100,56 @@ impl ApptainerLauncher {
         };
         let image = Reference::parse(&container.image).map_err(|error| create(error.message))?;
         let image = self.store.path(&image);
-        let name = container.image.clone();
-        let said = Said::new().map_err(|error| create(format!("cannot hear what apptainer says: {error}")))?;
+        let request = match config(&image) {
+            Some(config) => defaults::applied(request, &config),
+            None => request,
+        };
+        let again = request.clone();
+        let first = self.start_once(&image, request, !self.no_namespace.load(Ordering::Relaxed)).await;
+        let (error, hoped) = match first {
+            Ok(running) => return Ok(running),
+            Err(refused) => refused,
+        };
+        if !hoped || error.problem != StartProblem::Create {
+            return Err(error);
+        }
+        // What is wrong may be something else: then the second start says so too.
+        let second = self.start_once(&image, again, false).await.map_err(|(error, _)| error)?;
+        self.no_namespace.store(true, Ordering::Relaxed);
+        Ok(second)
+    }
+
+    /// Starts a container. A failure comes with whether Apptainer was asked for a process namespace that this process
+    /// cannot make.
+    async fn start_once(
+        &self,
+        image: &Path,
+        request: StartRequest,
+        try_namespace: bool,
+    ) -> Result<Running, (StartError, bool)> {
+        let name = request.container().map(|container| container.image.clone()).unwrap_or_default();
+        let said = Said::new().map_err(|error| (create(format!("cannot hear what apptainer says: {error}")), false))?;
         let is_entry_point = request.command.is_empty();
-        let mut written = None;
-        let parts = Parts { program: &self.program, agent: &self.agent, image: &image, said: said.as_fd() };
+        let (mut written, mut hoped) = (None, false);
+        let parts = Parts { program: &self.program, agent: &self.agent, image, said: said.as_fd(), try_namespace };
         let started = self.host.start_as(request, |pod, request, container, stdio| {
             written = start::writable_directory(pod, request);
+            hoped = try_namespace && !pod.abilities.process_namespace;
             start::start(parts, pod, request, container, stdio)
         });
         match started.await {
             Ok(running) => Ok(forgetting(running, written)),
             Err(error) => {
                 forget(written.as_deref());
-                Err(explained(error, &name, is_entry_point, &said))
+                Err((explained(error, &name, is_entry_point, &said), hoped))
             }
         }
     }
+}
+
+/// What an image says its containers start with. Of a file that cannot be read Apptainer says what is wrong.
+fn config(image: &Path) -> Option<Config> {
+    Some(Sif::read(image).ok()??.config)
 }
 
 fn create(message: String) -> StartError {
@@ -152,7 +195,10 @@ impl Launcher for ApptainerLauncher {
     }
 
     fn shortfalls(&self, plan: &PodPlan) -> Vec<Shortfall> {
-        shortfalls::shortfalls(&self.host, plan)
+        let config = |container: &ContainerPlan| config(&self.store.path(&Reference::parse(&container.image).ok()?));
+        let (plan, mut all) = defaults::planned(plan, config);
+        all.extend(shortfalls::shortfalls(&self.host, &plan));
+        all
     }
 
     fn prepare(&self, request: PodRequest) -> BoxFuture<'_, Result<PreparedPod, LaunchError>> {

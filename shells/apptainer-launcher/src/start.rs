@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use outrigger_host_launcher::parts::{
-    self, DEFAULT_PATH, Identity, InsideTask, Kept, Pod, ProcessTask, Start, cpus, memory_directory, refused,
+    self, DEFAULT_PATH, Identity, InsideTask, Kept, Pod, ProcessTask, Start, cpus, marks, memory_directory, refused,
 };
 use outrigger_launcher::{StartError, StartRequest, label};
 use outrigger_pod_core::plan::ContainerPlan;
@@ -40,6 +40,9 @@ pub struct Parts<'a> {
     pub image: &'a Path,
     /// Takes what Apptainer says.
     pub said: BorrowedFd<'a>,
+    /// Whether Apptainer is asked for a process namespace where this process can make none itself: an Apptainer that is
+    /// installed with more rights than its users have may have one.
+    pub try_namespace: bool,
 }
 
 /// What is launched for a container.
@@ -59,7 +62,9 @@ pub fn start(
     let Layout { view, binds, links } = layout(parts.agent, pod, request, failed)?;
     let command = Command {
         user_namespace: pod.abilities.user_namespace,
-        process_namespace: !pod.shares_processes() && !shares_host_processes(request),
+        process_namespace: !pod.shares_processes()
+            && !shares_host_processes(request)
+            && (pod.abilities.process_namespace || parts.try_namespace),
         writable: writable(pod, request, container).map_err(failed)?,
         capabilities: geteuid().is_root().then(|| capabilities::kept(&container.security)),
         binds,
@@ -67,7 +72,7 @@ pub fn start(
     };
     let keeper = ProcessTask {
         argv: command.argv(parts.program),
-        env: environment(text_variables(), &pod.files()),
+        env: environment(text_variables(), &pod.files()).into_iter().chain(marks(pod, request)).collect(),
         directory: Some("/".to_owned()),
         stdio: [0, 1, 2],
         cpus: process.cpus.clone(),
@@ -135,6 +140,7 @@ fn process(pod: &Pod, request: &StartRequest, container: &ContainerPlan) -> Resu
         env.extend(["APPTAINER_NO_EVAL", "SINGULARITY_NO_EVAL"].map(|name| (name.to_owned(), "1".to_owned())));
     }
     argv.extend(request.args.iter().cloned());
+    env.extend(marks(pod, request));
     Ok(ProcessTask {
         argv,
         env,

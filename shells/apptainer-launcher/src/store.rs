@@ -21,6 +21,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::command::complaint;
 use crate::image::Reference;
 use crate::said::Said;
+use crate::sif::Sif;
 use crate::start::text_variables;
 
 /// Where images of registries are kept.
@@ -54,17 +55,18 @@ impl Store {
     ) -> Result<Image, ImageError> {
         let path = self.path(image);
         let Reference::Registry(name) = image else { return local(&path, policy) };
-        let id = format!("docker://{name}");
         let is_there = path.exists();
         match (policy, is_there) {
             (PullPolicy::Never, false) => Err(ImageError {
                 problem: ImageProblem::NeverPull,
-                message: format!("Container image \"{id}\" is not present with pull policy of Never"),
+                message: format!("Container image \"docker://{name}\" is not present with pull policy of Never"),
             }),
-            (PullPolicy::Never | PullPolicy::IfNotPresent, true) => Ok(Image { id, fetched: None }),
+            (PullPolicy::Never | PullPolicy::IfNotPresent, true) => {
+                Ok(Image { id: fetched_id(name, &path), fetched: None })
+            }
             (PullPolicy::Always, _) | (PullPolicy::IfNotPresent, false) => {
                 let size = self.pull(host, name, &path).await?;
-                Ok(Image { id, fetched: Some(size) })
+                Ok(Image { id: fetched_id(name, &path), fetched: Some(size) })
             }
         }
     }
@@ -136,10 +138,24 @@ fn file_name(name: &str) -> String {
     format!("{}.sif", name.replace('%', "%25").replace('/', "%2F"))
 }
 
+/// The id of a SIF file, which it has from its build. A directory has none.
+fn own_id(path: &Path) -> Option<String> {
+    Some(format!("sif:{}", Sif::read(path).ok()??.id))
+}
+
+/// An image that was asked for by its digest is known by it; of another only the file that was made of it has an id.
+fn fetched_id(name: &str, path: &Path) -> String {
+    let own = if name.contains('@') { None } else { own_id(path) };
+    own.unwrap_or_else(|| format!("docker://{name}"))
+}
+
 fn local(path: &Path, policy: PullPolicy) -> Result<Image, ImageError> {
     let problem = if policy == PullPolicy::Never { ImageProblem::NeverPull } else { ImageProblem::Pull };
     match fs::metadata(path) {
-        Ok(_) => Ok(Image { id: format!("file://{}", path.display()), fetched: None }),
+        Ok(_) => {
+            let id = own_id(path).unwrap_or_else(|| format!("file://{}", path.display()));
+            Ok(Image { id, fetched: None })
+        }
         Err(error) => Err(ImageError { problem, message: format!("cannot use the image {}: {error}", path.display()) }),
     }
 }

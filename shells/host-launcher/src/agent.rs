@@ -18,7 +18,7 @@
 //! Where another program makes the container (Apptainer), a second agent **inside** it is started by that program, with a
 //! channel of its own as stdin; the first one then only keeps that program.
 //!
-//! All die with the runner: by the parent-death signal, and because the channel closes.
+//! All die with the runner: by the parent-death signal, or, where locks are to be freed last, because the channel closes.
 //!
 //! What it does not do: no threads, no runtime, no allocation while it waits, and no decision; the task says everything.
 

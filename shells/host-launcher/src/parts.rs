@@ -12,4 +12,4 @@ pub use crate::host::Start;
 pub use crate::host::mounts::view;
 pub use crate::host::pod::{Pod, memory_directory};
 pub use crate::host::security::{CAPABILITIES, capability, identity};
-pub use crate::host::spec::{Kept, cpus, refused};
+pub use crate::host::spec::{Kept, cpus, marks, refused};

@@ -7,8 +7,11 @@ mod cgroups;
 pub mod kernel;
 mod locks;
 pub mod names;
+mod sys;
 pub mod users;
+mod watches;
 
 pub use addresses::default_addresses;
 pub use cgroups::{Cgroup, CgroupError, CgroupLimits, CgroupUsage, Cgroups, Controller, Doors};
 pub use locks::{Attempt, LockError, LockHolder, Locks, MachineLock};
+pub use watches::{Changes, Watches};

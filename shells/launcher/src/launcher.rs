@@ -138,7 +138,7 @@ pub struct Image {
 }
 
 /// Everything a container starts with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StartRequest {
     /// The pod.
     pub plan: Arc<PodPlan>,

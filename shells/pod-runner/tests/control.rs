@@ -1,8 +1,6 @@
 //! The control socket over the real thing: server and client, with a runner and processes played by the test.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail as its tests do")]
 
-mod plans;
-
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -24,7 +22,7 @@ use outrigger_pod_runner::control::{
     SessionEvent, Size, StopQuery, StreamChoice, bind, serve,
 };
 use outrigger_pod_runner::handle::{AttachSession, Handle, Request, RequestError, Snapshot};
-use plans::{container, pod};
+use outrigger_sample_pods::{container, pod};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{broadcast, mpsc, watch};

@@ -1,8 +1,6 @@
 //! Probes and hooks against real small servers on loopback: HTTP, HTTPS with a certificate of nobody, gRPC health.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail as its tests do")]
 
-mod plans;
-
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
@@ -22,7 +20,7 @@ use outrigger_launcher::{
 use outrigger_pod_core::life::{Found, HookOutcome, ProbeOutcome};
 use outrigger_pod_core::plan::{ContainerPlan, Handler, PodPlan, ProbePlan};
 use outrigger_pod_runner::probe::{Target, ask, hook};
-use plans::{container, pod};
+use outrigger_sample_pods::{container, pod};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;

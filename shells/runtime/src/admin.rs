@@ -3,7 +3,7 @@
 //! | path | answers |
 //! |---|---|
 //! | `/metrics` | the registry as `OpenMetrics` text |
-//! | `/healthz` | 200 while the process runs |
+//! | `/healthz`, `/health` | 200 while the process runs; the second name is that of programs which we stand in for |
 //! | `/readyz` | 200 when ready, else 503 with the names of what is missing |
 //! | `/loglevel` | GET: what is logged; PUT changes it, only over loopback or a unix socket |
 //!

@@ -15,5 +15,5 @@ mod tasks;
 pub use children::{Children, ChildrenOverran, NoRoom};
 pub use logging::{LogFilter, LogFilterError, LogFormat, LogLevel, LogsAlreadyStarted, start_logging, subscriber};
 pub use readiness::{Condition, Readiness};
-pub use signals::{Stop, StopSignal, stop_on_signals};
+pub use signals::{Stop, StopSignal, stop_on_signals, stop_on_signals_but_hangup};
 pub use tasks::{TaskFailure, TaskName, Tasks};

@@ -6,22 +6,32 @@
 //!
 //! What it does not do: it says nothing about liveness. A process that cannot go on ends.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
+/// The name of a condition: what is waited for, as people call it.
+type Name = Cow<'static, str>;
+
 /// The conditions under which a process is ready. Clones see the same conditions; without any it is ready.
 #[derive(Debug, Clone)]
 pub struct Readiness {
-    /// Whether each condition is met.
-    conditions: Arc<watch::Sender<BTreeMap<&'static str, bool>>>,
+    conditions: Arc<watch::Sender<BTreeMap<Name, State>>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    Met,
+    /// Why not; may be empty.
+    Missing(String),
 }
 
 /// One condition of a [`Readiness`], held by the task that can tell.
 #[derive(Debug)]
 pub struct Condition {
-    name: &'static str,
+    name: Name,
     readiness: Readiness,
 }
 
@@ -33,13 +43,14 @@ impl Readiness {
 
     /// Adds a condition that is not yet met. All conditions are named before the process starts its tasks, else it
     /// could seem ready before it is.
-    pub fn condition(&self, name: &'static str) -> Condition {
-        self.set(name, false);
-        Condition { name, readiness: self.clone() }
+    pub fn condition(&self, name: impl Into<Cow<'static, str>>) -> Condition {
+        let condition = Condition { name: name.into(), readiness: self.clone() };
+        condition.lost();
+        condition
     }
 
-    /// The conditions that are not met, by name; empty when ready.
-    pub fn missing(&self) -> Vec<&'static str> {
+    /// The conditions that are not met, by name, with the reason where one was given; empty when ready.
+    pub fn missing(&self) -> Vec<String> {
         missing(&self.conditions.borrow())
     }
 
@@ -48,10 +59,6 @@ impl Readiness {
         let mut seen = self.conditions.subscribe();
         let ready = seen.wait_for(|conditions| missing(conditions).is_empty()).await;
         ready.expect("self holds the sender");
-    }
-
-    fn set(&self, name: &'static str, met: bool) {
-        self.conditions.send_if_modified(|conditions| conditions.insert(name, met) != Some(met));
     }
 }
 
@@ -64,17 +71,40 @@ impl Default for Readiness {
 impl Condition {
     /// The condition holds: the first data was seen, the peer has answered.
     pub fn met(&self) {
-        self.readiness.set(self.name, true);
+        self.set(State::Met);
     }
 
     /// The condition no longer holds: the process is not ready until it is met again.
     pub fn lost(&self) {
-        self.readiness.set(self.name, false);
+        self.set(State::Missing(String::new()));
+    }
+
+    /// As [`Condition::lost`], and says why.
+    pub fn lost_because(&self, why: impl Into<String>) {
+        self.set(State::Missing(why.into()));
+    }
+
+    /// The condition is none any more: what it was about is gone for good.
+    pub fn retire(self) {
+        self.readiness.conditions.send_if_modified(|conditions| conditions.remove(&self.name).is_some());
+    }
+
+    fn set(&self, state: State) {
+        self.readiness.conditions.send_if_modified(|conditions| {
+            let changed = conditions.get(&self.name) != Some(&state);
+            conditions.insert(self.name.clone(), state);
+            changed
+        });
     }
 }
 
-fn missing(conditions: &BTreeMap<&'static str, bool>) -> Vec<&'static str> {
-    conditions.iter().filter(|(_, met)| !**met).map(|(name, _)| *name).collect()
+fn missing(conditions: &BTreeMap<Name, State>) -> Vec<String> {
+    let told = |(name, state): (&Name, &State)| match state {
+        State::Met => None,
+        State::Missing(why) if why.is_empty() => Some(name.to_string()),
+        State::Missing(why) => Some(format!("{name} ({why})")),
+    };
+    conditions.iter().filter_map(told).collect()
 }
 
 #[cfg(test)]
@@ -121,5 +151,15 @@ mod tests {
             () = std::future::ready(()) => pools.met(),
         }
         waiting.await;
+    }
+
+    #[test]
+    fn a_condition_says_why_it_is_not_met_and_may_be_retired() {
+        let readiness = Readiness::new();
+        let disk = readiness.condition(format!("example.com/{}", "disk"));
+        disk.lost_because("no kubelet yet");
+        assert_eq!(readiness.missing(), ["example.com/disk (no kubelet yet)"]);
+        disk.retire();
+        assert!(readiness.missing().is_empty());
     }
 }

@@ -109,8 +109,17 @@ impl Stop {
 /// To be called early, within a tokio runtime, and kept as long as the process runs: without the value the first signal
 /// does nothing. Fails only where the kernel refuses a signal handler.
 pub fn stop_on_signals() -> io::Result<Stop> {
+    stop_on(&StopSignal::ALL)
+}
+
+/// As [`stop_on_signals`], for a server that reads its configuration again at SIGHUP and so leaves that to its caller.
+pub fn stop_on_signals_but_hangup() -> io::Result<Stop> {
+    stop_on(&[StopSignal::Interrupt, StopSignal::Terminate])
+}
+
+fn stop_on(signals: &[StopSignal]) -> io::Result<Stop> {
     let mut deliveries = Vec::new();
-    for watched in install_handlers()? {
+    for watched in install_handlers(signals)? {
         deliveries.push(signal(SignalKind::from_raw(watched.number()))?);
     }
     let token = CancellationToken::new();
@@ -133,14 +142,14 @@ async fn listen(token: CancellationToken, mut deliveries: Vec<Deliveries>) {
 }
 
 /// Installs our handlers once for the process, and returns the signals that are watched: all that were not ignored.
-fn install_handlers() -> io::Result<Vec<StopSignal>> {
+fn install_handlers(signals: &[StopSignal]) -> io::Result<Vec<StopSignal>> {
     static WATCHED: Mutex<Option<Vec<StopSignal>>> = Mutex::new(None);
     let mut installed = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(watched) = installed.as_ref() {
         return Ok(watched.clone());
     }
     let mut watched = Vec::new();
-    for signal in StopSignal::ALL {
+    for &signal in signals {
         if signal == StopSignal::Terminate || !is_ignored(signal)? {
             // SAFETY: `on_signal` is async-signal-safe: it touches an atomic, and calls write(2) and _exit(2).
             unsafe { signal_hook_registry::register(signal.number(), move || on_signal(signal))? };

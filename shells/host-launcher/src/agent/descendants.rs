@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, Read};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait};
 
@@ -32,6 +33,17 @@ impl Reach {
                 Err(_) => return,
             }
         }
+    }
+}
+
+/// As the init of a namespace, waits until this process is the only one of its namespace, at most this long. Others are no children of it, so
+/// nothing tells of their end.
+pub fn await_others(limit: Duration) {
+    let until = Instant::now() + limit;
+    while !sys::is_alone() && Instant::now() < until {
+        // Orphans are this process' to collect.
+        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

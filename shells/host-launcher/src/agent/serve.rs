@@ -12,10 +12,13 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 
-use super::descendants::Reach;
+use super::descendants::{Reach, await_others};
 use super::process;
 use super::sys;
 use super::wire::{Channel, Ended, Failure, ProcessTask, Report, Request};
+
+/// How long the init of a shared namespace leaves the keepers in it to end by themselves, once the runner is gone.
+const KEEPERS: Duration = Duration::from_secs(5);
 
 /// A running agent.
 pub struct Agent {
@@ -45,7 +48,11 @@ impl Agent {
     /// Serves until the main process has ended or the runner is gone, and nothing is left.
     pub fn serve(mut self) {
         while self.turn().unwrap_or(false) {}
-        let Self { channel, commands, reach, .. } = self;
+        let Self { channel, commands, reach, main, .. } = self;
+        if main.is_none() && reach == Reach::Namespace {
+            // They hold locks of claims until what they keep is gone; who kills all at once frees them too early.
+            await_others(KEEPERS);
+        }
         reach.empty(|pid, status| {
             if let Some(command) = commands.iter().find(|command| command.pid == pid) {
                 tell(&channel, &Report::ExecEnded { id: command.id, ended: ended(status) });

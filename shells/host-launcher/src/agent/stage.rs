@@ -47,8 +47,9 @@ pub fn tell(channel: &Channel, outcome: Result<Report, Failure>) {
 }
 
 /// The parent-death signal reaches this process only, and a change of user clears it, so it is set at each stage. A
-/// runner that died before it was set has closed the channel. A keeper must not die so: it has descendants to kill, and
-/// hears of the runner's end by the channel alone.
+/// runner that died before it was set has closed the channel. Who has something to do before its end must not die so, and
+/// hears of the runner's end by the channel alone: a keeper has descendants to kill; who holds locks of claims lets go of
+/// them last, while the kernel closes the descriptors of an init that it kills before it kills the rest of the namespace.
 fn die_with_the_runner() {
     // The kernel knows this signal since 1998; without it the closing channel alone must do.
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
@@ -59,7 +60,8 @@ fn hold(task: &HoldTask, channel: Channel, descriptors: &[OwnedFd]) {
     if let Err(failure) = join(&task.join, descriptors) {
         return tell(&channel, Err(failure));
     }
-    if !is_second_stage(&channel, sys::fork_sibling(UnshareFlags::NEWPID)) {
+    // Keepers in the namespace may hold locks.
+    if !is_second_stage(&channel, sys::fork_sibling(UnshareFlags::NEWPID), false) {
         return;
     }
     let namespace = File::open("/proc/self/ns/pid");
@@ -91,7 +93,8 @@ fn container(task: ContainerTask, channel: Channel, mut descriptors: Vec<OwnedFd
     if let Err(failure) = ready {
         return tell(&channel, Err(failure));
     }
-    if !is_second_stage(&channel, fork_container(&task, &descriptors)) {
+    let is_init_without_locks = task.process_namespace && task.held.is_empty();
+    if !is_second_stage(&channel, fork_container(&task, &descriptors), is_init_without_locks) {
         return;
     }
     let reach = if task.process_namespace { Reach::Namespace } else { Reach::Descendants };
@@ -147,11 +150,11 @@ fn fork_container(task: &ContainerTask, descriptors: &[OwnedFd]) -> io::Result<S
 }
 
 /// Whether this is the second stage, a child of the runner. The first stage tells its process id and is then done.
-fn is_second_stage(channel: &Channel, forked: io::Result<Side>) -> bool {
+fn is_second_stage(channel: &Channel, forked: io::Result<Side>, dies_with_the_runner: bool) -> bool {
     match forked {
         Ok(Side::Child) => {
             // The kernel has not passed the signal on.
-            if getpid() == Pid::INIT {
+            if dies_with_the_runner {
                 die_with_the_runner();
             }
             true

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use outrigger_launcher::{Launcher, Output};
+use outrigger_pod_core::plan::PodPlan;
 
-#[path = "../../tests/host/plans.rs"]
-mod plans;
+#[path = "../../tests/host/requests.rs"]
+mod requests;
 
 fn main() {
     outrigger_host_launcher::agent::dispatch();
@@ -22,11 +23,14 @@ fn main() {
 async fn run(uid: &str, directory: &str, mode: &str, script: &str) {
     let launcher = outrigger_host_launcher::HostLauncher::new().expect("the launcher starts");
     let launcher = if mode == "keeper" { launcher.without_namespaces() } else { launcher };
-    let mut plan = plans::plan();
-    uid.clone_into(&mut plan.uid);
-    let plan = Arc::new(plan);
-    launcher.prepare(plans::pod_request(&plan, directory.as_ref(), &["memory"])).await.expect("the pod is prepared");
-    let request = plans::start_request(&plan, directory.as_ref(), &["sh", "-c", script], Vec::new());
+    let pod = serde_json::json!({
+        "metadata": {"name": "bench"},
+        "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "none"}]},
+    });
+    let pod = serde_json::from_value(pod).expect("it is a pod");
+    let plan = Arc::new(PodPlan::new(pod, uid).expect("it has no faults"));
+    launcher.prepare(requests::pod_request(&plan, directory.as_ref(), &["memory"])).await.expect("the pod is prepared");
+    let request = requests::start_request(&plan, directory.as_ref(), &["sh", "-c", script], Vec::new());
     let running = launcher.start(request).await.expect("the container starts");
     let Output::Pipes { stdout, .. } = running.output else { return };
     // The first output shows that the script is under way.

@@ -85,10 +85,7 @@ fn process(pod: &Pod, request: &StartRequest, container: &ContainerPlan) -> Resu
         return Err(refused(no_command(&request.instance.container.0)));
     }
     let mut env = environment(pod, request, container);
-    if !pod.abilities.process_namespace {
-        env.push((sweep::MARK.to_owned(), request.plan.uid.clone()));
-        env.push((sweep::CONTAINER_MARK.to_owned(), container_id(request).0));
-    }
+    env.extend(marks(pod, request));
     Ok(ProcessTask {
         argv: request.command.iter().chain(&request.args).cloned().collect(),
         env,
@@ -98,6 +95,15 @@ fn process(pod: &Pod, request: &StartRequest, container: &ContainerPlan) -> Resu
         identity: security::identity(&pod.abilities, &request.plan, container)?,
         cpus: cpus(request)?,
     })
+}
+
+/// The variables by which processes are found that a killed keeper leaves: none where a process namespace holds them.
+pub fn marks(pod: &Pod, request: &StartRequest) -> Vec<(String, String)> {
+    if pod.abilities.process_namespace {
+        return Vec::new();
+    }
+    let marks = [(sweep::MARK, request.plan.uid.clone()), (sweep::CONTAINER_MARK, container_id(request).0)];
+    marks.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
 /// The CPUs that a claim pins the container to.

@@ -4,14 +4,22 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use outrigger_host_launcher::HostLauncher;
 use outrigger_launcher::{Launcher, Mount, Output, PreparedPod, Running, StartError, StartRequest};
 use outrigger_pod_core::life::Exit;
-use outrigger_pod_core::plan::PodPlan;
+use outrigger_pod_core::plan::{PodPlan, RestartPolicy};
 
-pub use crate::plans::plan;
-use crate::plans::{pod_request, start_request};
+use crate::requests::{pod_request, start_request};
+
+/// A pod of its own with one main container, which is not started again.
+pub fn plan() -> PodPlan {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let uid = format!("{:08x}-{:04x}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let pod = outrigger_sample_pods::pod(vec![outrigger_sample_pods::container("main")]);
+    PodPlan { name: "bench".to_owned(), uid, restart_policy: RestartPolicy::Never, ..pod }
+}
 
 /// A launcher with a directory; what a test leaves behind is removed with it.
 pub struct Bench {

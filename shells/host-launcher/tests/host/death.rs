@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use outrigger_host_launcher::sweep;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bench::agent;
 
@@ -134,8 +135,7 @@ fn a_killed_init_takes_its_container_with_it() {
     let mut runner = Runner::start("namespaces");
     runner.started();
     for agent in agents(&runner) {
-        rustix::process::kill_process(rustix::process::Pid::from_raw(agent).unwrap(), rustix::process::Signal::KILL)
-            .unwrap();
+        kill_process(Pid::from_raw(agent).unwrap(), Signal::KILL).unwrap();
     }
     // The runner itself sees the end and ends too.
     runner.child.wait().unwrap();
@@ -146,9 +146,11 @@ fn a_killed_init_takes_its_container_with_it() {
 fn what_a_killed_keeper_leaves_is_found_by_its_mark() {
     let mut runner = Runner::start("keeper");
     runner.started();
+    let signal = |process, signal| kill_process(Pid::from_raw(process).unwrap(), signal).unwrap();
+    // It would itself end what its keeper leaves.
+    signal(i32::try_from(runner.child.id()).unwrap(), Signal::STOP);
     for agent in agents(&runner) {
-        rustix::process::kill_process(rustix::process::Pid::from_raw(agent).unwrap(), rustix::process::Signal::KILL)
-            .unwrap();
+        signal(agent, Signal::KILL);
     }
     runner.kill();
     assert!(!processes(runner.directory.path(), &runner.uid).is_empty());

@@ -76,12 +76,14 @@ async fn a_container_over_its_memory_is_killed_and_this_is_said() {
 async fn usage_is_measured_with_and_without_cgroups() {
     let (bench, plan) = (Bench::new(), Arc::new(plan()));
     bench.prepare(&plan, &[]).await;
-    let script = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; echo done; sleep 1000";
+    // The kernel counts the first pages of a process late, so a few megabytes show.
+    let script = "x=$(head -c 4000000 /dev/zero | tr '\\0' x); i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; \
+                  echo done; sleep 1000; echo ${#x}";
     let mut running = bench.start(&plan, &["sh", "-c", script]).await.unwrap();
     wait_for(&mut running, "done").await;
     let usage = bench.launcher.usage(&running.id).await.unwrap();
     assert!(usage.cpu.as_millis() >= 10 && usage.cpu.as_secs() < 60, "{usage:?}");
-    assert!((100_000..100_000_000).contains(&usage.memory), "{usage:?}");
+    assert!((2_000_000..100_000_000).contains(&usage.memory), "{usage:?}");
     bench.launcher.remove(&plan.uid).await.unwrap();
 }
 

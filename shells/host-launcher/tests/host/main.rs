@@ -12,7 +12,7 @@ mod life;
 mod limits;
 mod many;
 mod ordinary_user;
-mod plans;
+mod requests;
 mod rights;
 mod streams;
 mod together;

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use outrigger_launcher::Launcher;
 use outrigger_pod_core::plan::ContainerName;
+use outrigger_sample_pods::container;
 
 use crate::bench::{Bench, plan};
-use crate::plans::container;
 
 const MANY: usize = 100;
 

@@ -216,3 +216,24 @@ pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<T, DirectoryError
     }
     serde_json::from_value(document).map_err(damaged)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_that_was_told_before_counts_up_and_of_too_many_the_newest_stay() {
+        let at = |second| Timestamp::new(second, 0).unwrap();
+        let note = |message: String| Note { container: None, warning: false, reason: "Pulled".into(), message };
+        let mut notes = Vec::new();
+        for second in [1, 2] {
+            RecordedNote::add(&mut notes, &note("the same".into()), at(second));
+        }
+        assert_eq!((notes.len(), notes[0].count), (1, 2));
+        assert_eq!((&notes[0].first, &notes[0].last), (&Time(at(1)), &Time(at(2))));
+        for number in 0..StatusFile::NOTES {
+            RecordedNote::add(&mut notes, &note(number.to_string()), at(3));
+        }
+        assert_eq!((notes.len(), notes[0].message.as_str()), (StatusFile::NOTES, "0"));
+    }
+}

@@ -1,20 +1,16 @@
 //! A runner on a temporary state directory with a fake engine.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use outrigger_fake_engine::Engine;
 use outrigger_launcher::Launcher;
 use outrigger_launcher::claims::Provider;
 use outrigger_pod_core::env::Sources;
-use outrigger_pod_core::plan::{
-    ContainerName, ContainerPlan, ContainerRestart, PodPlan, PullPolicy, QosClass, RestartPolicy, Role, SecurityPlan,
-};
+use outrigger_pod_core::plan::{ContainerPlan, PodPlan, RestartPolicy, Role};
 use outrigger_pod_directory::log::LogThread;
 use outrigger_pod_directory::{ObjectName, OwnedRun, PodSpec, StateDirectory};
 use outrigger_pod_runner::drive::{Clock, Runner, RunnerConfig, RunnerOptions};
@@ -104,55 +100,14 @@ fn manifest(plan: &PodPlan) -> serde_json::Value {
 
 /// A pod with `restartPolicy: Never`.
 pub fn pod(containers: Vec<ContainerPlan>) -> PodPlan {
-    PodPlan {
-        pod: Pod::default(),
-        namespace: "default".into(),
-        name: "web".into(),
-        uid: "11111111-2222-3333-4444-555555555555".into(),
-        generation: None,
-        containers,
-        volumes: Vec::new(),
-        restart_policy: RestartPolicy::Never,
-        grace: Duration::from_secs(30),
-        active_deadline: None,
-        share_process_namespace: false,
-        qos_class: QosClass::BestEffort,
-        fs_group: None,
-        supplemental_groups: Vec::new(),
-        requests: BTreeMap::new(),
-    }
+    let uid = "11111111-2222-3333-4444-555555555555".to_owned();
+    PodPlan { uid, restart_policy: RestartPolicy::Never, ..outrigger_sample_pods::pod(containers) }
 }
 
 /// A main container that runs these steps.
 pub fn container(name: &str, steps: &[&str]) -> ContainerPlan {
-    ContainerPlan {
-        name: ContainerName(name.into()),
-        role: Role::Main,
-        image: "image".into(),
-        pull_policy: PullPolicy::IfNotPresent,
-        command: steps.iter().map(|step| (*step).to_owned()).collect(),
-        args: Vec::new(),
-        working_dir: None,
-        env: Vec::new(),
-        env_from: Vec::new(),
-        mounts: Vec::new(),
-        ports: Vec::new(),
-        startup: None,
-        readiness: None,
-        liveness: None,
-        post_start: None,
-        pre_stop: None,
-        stop_signal: "SIGTERM".into(),
-        restart: ContainerRestart::default(),
-        security: SecurityPlan::default(),
-        limits: BTreeMap::new(),
-        requests: BTreeMap::new(),
-        message_path: "/dev/termination-log".into(),
-        message_from_logs: false,
-        stdin: false,
-        stdin_once: false,
-        tty: false,
-    }
+    let command = steps.iter().map(|step| (*step).to_owned()).collect();
+    ContainerPlan { command, ..outrigger_sample_pods::container(name) }
 }
 
 /// The same as an init container.

@@ -47,11 +47,11 @@ impl Endpoint {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {
             "/metrics" if reads => self.metrics(),
-            "/healthz" if reads => plain(StatusCode::OK, "alive\n"),
+            "/healthz" | "/health" if reads => plain(StatusCode::OK, "alive\n"),
             "/readyz" if reads => self.readiness(),
             "/loglevel" if reads => plain(StatusCode::OK, format!("{}\n", self.log_level.get())),
             "/loglevel" if request.method() == Method::PUT => self.change_log_level(request, caller).await,
-            "/metrics" | "/healthz" | "/readyz" => method_not_allowed(&request, "GET, HEAD"),
+            "/metrics" | "/healthz" | "/health" | "/readyz" => method_not_allowed(&request, "GET, HEAD"),
             "/loglevel" => method_not_allowed(&request, "GET, HEAD, PUT"),
             path => {
                 let text = format!("nothing is at {path}: /metrics, /healthz, /readyz and /loglevel are here\n");
@@ -183,6 +183,7 @@ mod tests {
         for (method, path, status, text) in [
             (Method::GET, "/healthz", 200, "alive\n"),
             (Method::HEAD, "/healthz", 200, "alive\n"),
+            (Method::GET, "/health", 200, "alive\n"),
             (Method::GET, "/readyz", 200, "ready\n"),
             (Method::GET, "/metrics", 200, "# EOF\n"),
             (Method::GET, "/loglevel?x=y", 200, "info\n"),

@@ -1,4 +1,5 @@
-//! Plans for tests, with nothing in them but names.
+//! Plans of pods with nothing in them but names, for tests that are not about manifests: a test writes the fields that it
+//! is about over these.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,8 +14,8 @@ pub fn container(name: &str) -> ContainerPlan {
     ContainerPlan {
         name: ContainerName(name.into()),
         role: Role::Main,
-        image: String::new(),
-        pull_policy: PullPolicy::Never,
+        image: "image".into(),
+        pull_policy: PullPolicy::IfNotPresent,
         command: Vec::new(),
         args: Vec::new(),
         working_dir: None,
