@@ -130,6 +130,7 @@ impl Life {
             ["refused", reason] => {
                 Event::PrepareFailed { problem: PrepareProblem::Claims, message, fatal: Some(reason.to_owned()) }
             }
+            ["pulling", name] => Event::PullBegan { instance: instance(name) },
             ["ready", name] => ready(instance(name), None),
             ["pulled", name] => {
                 ready(instance(name), Some(Pulled { took: Duration::from_millis(1500), bytes: 2_000_000 }))

@@ -36,8 +36,8 @@ use std::time::Duration;
 
 use outrigger_host_launcher::HostLauncher;
 use outrigger_launcher::{
-    BoxFuture, ContainerId, ExecRequest, ExecSession, Image, ImageError, LaunchError, Launcher, MemoryVolume,
-    PodRequest, PreparedPod, Running, Shortfall, StartError, StartRequest, Usage,
+    BoxFuture, ContainerId, ExecRequest, ExecSession, Image, ImageError, ImageState, LaunchError, Launcher,
+    MemoryVolume, PodRequest, PreparedPod, Running, Shortfall, StartError, StartRequest, Usage,
 };
 use outrigger_pod_core::life::{Found, StartProblem};
 use outrigger_pod_core::plan::{ContainerPlan, PodPlan};
@@ -209,10 +209,15 @@ impl Launcher for ApptainerLauncher {
         self.host.remove(uid)
     }
 
+    fn image<'a>(&'a self, container: &'a ContainerPlan) -> BoxFuture<'a, Result<ImageState, ImageError>> {
+        let looked = Reference::parse(&container.image).map(|image| self.store.look(&image));
+        Box::pin(std::future::ready(looked))
+    }
+
     fn pull<'a>(&'a self, container: &'a ContainerPlan) -> BoxFuture<'a, Result<Image, ImageError>> {
         Box::pin(async move {
             let image = Reference::parse(&container.image)?;
-            self.store.ensure(&self.host, &image, container.pull_policy).await
+            self.store.pull(&self.host, &image).await
         })
     }
 

@@ -13,9 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use outrigger_host_launcher::HostLauncher;
 use outrigger_host_launcher::parts::ProcessTask;
-use outrigger_launcher::{Image, ImageError};
+use outrigger_launcher::{Image, ImageError, ImageState};
 use outrigger_pod_core::life::ImageProblem;
-use outrigger_pod_core::plan::PullPolicy;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::command::complaint;
@@ -46,33 +45,36 @@ impl Store {
         }
     }
 
-    /// Sees that the image is there.
-    pub async fn ensure(
-        &self,
-        host: &HostLauncher,
-        image: &Reference,
-        policy: PullPolicy,
-    ) -> Result<Image, ImageError> {
+    /// Whether the image is there.
+    pub fn look(&self, image: &Reference) -> ImageState {
         let path = self.path(image);
-        let Reference::Registry(name) = image else { return local(&path, policy) };
-        let is_there = path.exists();
-        match (policy, is_there) {
-            (PullPolicy::Never, false) => Err(ImageError {
-                problem: ImageProblem::NeverPull,
-                message: format!("Container image \"docker://{name}\" is not present with pull policy of Never"),
-            }),
-            (PullPolicy::Never | PullPolicy::IfNotPresent, true) => {
-                Ok(Image { id: fetched_id(name, &path), fetched: None })
-            }
-            (PullPolicy::Always, _) | (PullPolicy::IfNotPresent, false) => {
-                let size = self.pull(host, name, &path).await?;
-                Ok(Image { id: fetched_id(name, &path), fetched: Some(size) })
-            }
+        let Ok(there) = fs::metadata(&path) else { return ImageState::Absent };
+        match image {
+            Reference::Local(_) => ImageState::Given(Image { id: local_id(&path), size: there.len() }),
+            Reference::Registry(name) => ImageState::Present(Image { id: fetched_id(name, &path), size: there.len() }),
         }
     }
 
-    /// Fetches an image; answers its size in bytes.
-    async fn pull(&self, host: &HostLauncher, name: &str, path: &Path) -> Result<u64, ImageError> {
+    /// Fetches an image of a registry. A file cannot be fetched from anywhere.
+    pub async fn pull(&self, host: &HostLauncher, image: &Reference) -> Result<Image, ImageError> {
+        let path = self.path(image);
+        match image {
+            Reference::Registry(name) => {
+                let size = self.fetch(host, name, &path).await?;
+                Ok(Image { id: fetched_id(name, &path), size })
+            }
+            Reference::Local(_) => match fs::metadata(&path) {
+                Ok(there) => Ok(Image { id: local_id(&path), size: there.len() }),
+                Err(error) => Err(ImageError {
+                    problem: ImageProblem::Pull,
+                    message: format!("cannot use the image {}: {error}", path.display()),
+                }),
+            },
+        }
+    }
+
+    /// Fetches into a file; answers its size in bytes.
+    async fn fetch(&self, host: &HostLauncher, name: &str, path: &Path) -> Result<u64, ImageError> {
         let failed = |why: String| ImageError {
             problem: ImageProblem::Pull,
             message: format!("failed to pull image \"docker://{name}\": {why}"),
@@ -82,7 +84,7 @@ impl Store {
         })?;
         let file = work.directory.join("image.sif");
         let said = Said::new().map_err(|error| failed(format!("cannot hear what is said: {error}")))?;
-        let process = fetch(&self.program, name, &file, &work.directory);
+        let process = fetcher(&self.program, name, &file, &work.directory);
         let code = run(host, process, &said).await.map_err(|error| failed(error.to_string()))?;
         if code != Some(0) || !file.exists() {
             let why = complaint(&said.text()).unwrap_or_else(|| match code {
@@ -149,15 +151,8 @@ fn fetched_id(name: &str, path: &Path) -> String {
     own.unwrap_or_else(|| format!("docker://{name}"))
 }
 
-fn local(path: &Path, policy: PullPolicy) -> Result<Image, ImageError> {
-    let problem = if policy == PullPolicy::Never { ImageProblem::NeverPull } else { ImageProblem::Pull };
-    match fs::metadata(path) {
-        Ok(_) => {
-            let id = own_id(path).unwrap_or_else(|| format!("file://{}", path.display()));
-            Ok(Image { id, fetched: None })
-        }
-        Err(error) => Err(ImageError { problem, message: format!("cannot use the image {}: {error}", path.display()) }),
-    }
+fn local_id(path: &Path) -> String {
+    own_id(path).unwrap_or_else(|| format!("file://{}", path.display()))
 }
 
 /// Runs the program that fetches an image, which hears nothing and whose words are kept; answers its exit code.
@@ -168,7 +163,7 @@ async fn run(host: &HostLauncher, process: ProcessTask, said: &Said) -> io::Resu
 }
 
 /// The program that fetches an image. It has the caller's whole environment, for credentials and proxies are there.
-fn fetch(program: &Path, name: &str, file: &Path, scratch: &Path) -> ProcessTask {
+fn fetcher(program: &Path, name: &str, file: &Path, scratch: &Path) -> ProcessTask {
     let mut env: Vec<_> = text_variables().collect();
     env.retain(|(name, _)| name != "APPTAINER_TMPDIR" && name != "SINGULARITY_TMPDIR");
     for name in ["APPTAINER_TMPDIR", "SINGULARITY_TMPDIR"] {

@@ -34,8 +34,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use outrigger_host::{Cgroup, CgroupError, Cgroups, kernel};
 use outrigger_launcher::{
-    BoxFuture, ContainerId, ExecRequest, ExecSession, Image, ImageError, LaunchError, Launcher, Output, PodRequest,
-    PreparedPod, Running, Shortfall, StartError, StartRequest, Terminal, Usage,
+    BoxFuture, ContainerId, ExecRequest, ExecSession, Image, ImageError, ImageState, LaunchError, Launcher, Output,
+    PodRequest, PreparedPod, Running, Shortfall, StartError, StartRequest, Terminal, Usage,
 };
 use outrigger_pod_core::life::{Exit, Found, Instance, StartProblem};
 use outrigger_pod_core::plan::{ContainerPlan, PodPlan};
@@ -51,6 +51,9 @@ use stdio::{AsyncFile, Screen, Stdio};
 
 pub use spec::commands;
 pub use sweep::{MARK, sweep};
+
+/// What stands for the image of a container that uses none.
+const NO_IMAGE: Image = Image { id: String::new(), size: 0 };
 
 /// Up to so many containers, each gets a wide pipe for its output.
 const FEW: usize = 16;
@@ -352,8 +355,12 @@ impl Launcher for HostLauncher {
         })
     }
 
+    fn image<'a>(&'a self, _container: &'a ContainerPlan) -> BoxFuture<'a, Result<ImageState, ImageError>> {
+        Box::pin(std::future::ready(Ok(ImageState::Given(NO_IMAGE))))
+    }
+
     fn pull<'a>(&'a self, _container: &'a ContainerPlan) -> BoxFuture<'a, Result<Image, ImageError>> {
-        Box::pin(std::future::ready(Ok(Image { id: String::new(), fetched: None })))
+        Box::pin(std::future::ready(Ok(NO_IMAGE)))
     }
 
     fn start(&self, request: StartRequest) -> BoxFuture<'_, Result<Running, StartError>> {

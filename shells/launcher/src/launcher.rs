@@ -46,7 +46,10 @@ pub trait Launcher: Send + Sync {
     /// Takes down what [`Launcher::prepare`] made, killing what still runs. No fault where nothing is there.
     fn remove<'a>(&'a self, uid: &'a str) -> BoxFuture<'a, Result<(), LaunchError>>;
 
-    /// Sees that the image is there, as `policy` says, and answers what `imageID` shows.
+    /// Looks whether the container's image is there; fetches nothing.
+    fn image<'a>(&'a self, container: &'a ContainerPlan) -> BoxFuture<'a, Result<ImageState, ImageError>>;
+
+    /// Fetches the container's image, also where an older one is there. Dropping the future gives it up.
     fn pull<'a>(&'a self, container: &'a ContainerPlan) -> BoxFuture<'a, Result<Image, ImageError>>;
 
     /// Starts a container; answers once its `exec` has succeeded.
@@ -133,8 +136,19 @@ pub struct PreparedPod {
 pub struct Image {
     /// What `imageID` in the status shows; empty where there is no image.
     pub id: String,
-    /// Its size in bytes where it was fetched just now (event `Pulled` tells); `None` where it was there already.
-    pub fetched: Option<u64>,
+    /// Its size in bytes; 0 where it is not known.
+    pub size: u64,
+}
+
+/// Whether an image is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageState {
+    /// It is there and never fetched: the launcher uses none, or it is a file of this machine.
+    Given(Image),
+    /// It was fetched earlier.
+    Present(Image),
+    /// It must be fetched first.
+    Absent,
 }
 
 /// Everything a container starts with.

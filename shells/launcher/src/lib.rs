@@ -11,7 +11,7 @@ pub mod claims;
 mod launcher;
 
 pub use launcher::{
-    BoxFuture, ContainerId, ExecRequest, ExecSession, Image, ImageError, Incoming, LaunchError, Launcher, LogStream,
-    MemoryVolume, Mount, MountSource, Outgoing, Output, PodRequest, PreparedPod, Running, Shortfall, StartError,
-    StartRequest, Terminal, Usage, label,
+    BoxFuture, ContainerId, ExecRequest, ExecSession, Image, ImageError, ImageState, Incoming, LaunchError, Launcher,
+    LogStream, MemoryVolume, Mount, MountSource, Outgoing, Output, PodRequest, PreparedPod, Running, Shortfall,
+    StartError, StartRequest, Terminal, Usage, label,
 };

@@ -17,6 +17,7 @@ mod claim;
 mod clock;
 mod container;
 mod hook;
+mod image;
 mod pod;
 mod prepare;
 mod publish;

@@ -7,12 +7,14 @@
 
 pub mod admin;
 mod children;
+mod driven;
 mod logging;
 mod readiness;
 mod signals;
 mod tasks;
 
 pub use children::{Children, ChildrenOverran, NoRoom};
+pub use driven::Driven;
 pub use logging::{LogFilter, LogFilterError, LogFormat, LogLevel, LogsAlreadyStarted, start_logging, subscriber};
 pub use readiness::{Condition, Readiness};
 pub use signals::{Stop, StopSignal, stop_on_signals, stop_on_signals_but_hangup};

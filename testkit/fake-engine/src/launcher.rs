@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_launcher::{
-    BoxFuture, ContainerId, ExecRequest, ExecSession, Image, ImageError, LaunchError, Launcher, Output, PodRequest,
-    PreparedPod, Running, Shortfall, StartError, StartRequest, Usage,
+    BoxFuture, ContainerId, ExecRequest, ExecSession, Image, ImageError, ImageState, LaunchError, Launcher, Output,
+    PodRequest, PreparedPod, Running, Shortfall, StartError, StartRequest, Usage,
 };
 use outrigger_pod_core::life::{Exit, Found, ImageProblem, PodAddresses, StartProblem};
 use outrigger_pod_core::plan::{ContainerPlan, PodPlan};
@@ -89,12 +89,22 @@ impl Launcher for EngineLauncher {
         })
     }
 
+    fn image<'a>(&'a self, container: &'a ContainerPlan) -> BoxFuture<'a, Result<ImageState, ImageError>> {
+        let state = match container.image.as_str() {
+            "absent" | "far" => ImageState::Absent,
+            _ => ImageState::Present(image(container)),
+        };
+        Box::pin(std::future::ready(Ok(state)))
+    }
+
     fn pull<'a>(&'a self, container: &'a ContainerPlan) -> BoxFuture<'a, Result<Image, ImageError>> {
         Box::pin(async move {
             if container.image == "absent" {
                 return Err(ImageError { problem: ImageProblem::Pull, message: "the image is absent".to_owned() });
             }
-            Ok(Image { id: format!("engine/{}", container.image), fetched: None })
+            // Far away: it takes its time.
+            tokio::time::sleep(Duration::from_secs(if container.image == "far" { 10 } else { 0 })).await;
+            Ok(image(container))
         })
     }
 
@@ -178,3 +188,7 @@ const _: fn() = || {
     fn shared<T: Send + Sync>() {}
     shared::<Arc<EngineLauncher>>();
 };
+
+fn image(container: &ContainerPlan) -> Image {
+    Image { id: format!("engine/{}", container.image), size: 0 }
+}

@@ -15,7 +15,8 @@ const BASE_SHELLS: &[&str] = &["runtime", "config", "host", "serve", "cluster"];
 const CONTRACTS: &str = "launcher";
 
 /// The only other uses of one shell by another, each by name: who, and what.
-const BETWEEN_SHELLS: &[(&str, &str)] = &[("apptainer-launcher", "host-launcher"), ("pod-runner", "pod-directory")];
+const BETWEEN_SHELLS: &[(&str, &str)] =
+    &[("apptainer-launcher", "host-launcher"), ("pod-runner", "pod-directory"), ("pod-runner", "probes")];
 
 /// The same for tests: a launcher is tried under the runner, with whole pods.
 const BETWEEN_SHELLS_IN_TESTS: &[(&str, &str)] = &[("host-launcher", "pod-directory"), ("host-launcher", "pod-runner")];
@@ -165,6 +166,8 @@ mod tests {
             ("shells/pod-runner", "shells/runtime"),
             ("shells/pod-runner", "shells/launcher"),
             ("shells/pod-runner", "shells/pod-directory"),
+            ("shells/pod-runner", "shells/probes"),
+            ("shells/probes", "shells/launcher"),
             ("shells/pod-directory", "shells/launcher"),
             ("shells/host-launcher", "shells/launcher"),
             ("shells/apptainer-launcher", "shells/host-launcher"),
@@ -190,6 +193,7 @@ mod tests {
             ("shells/host", "cores/pod-core"),
             ("shells/pod-runner", "cores/cpu-core"),
             ("shells/plugin", "shells/pod-runner"),
+            ("shells/probes", "shells/pod-directory"),
             ("shells/pod-runner", "shells/host-launcher"),
             ("shells/pod-runner", "shells/apptainer-launcher"),
             ("shells/pod-directory", "shells/pod-runner"),

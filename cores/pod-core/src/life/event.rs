@@ -33,6 +33,11 @@ pub enum Event {
         /// `Some(reason)` where no later attempt can succeed: the pod fails with this reason.
         fatal: Option<String>,
     },
+    /// [`Action::Pull`] has not found the image, or must look for a newer one, and begins to fetch it.
+    PullBegan {
+        /// For which run.
+        instance: Instance,
+    },
     /// [`Action::Pull`] found or fetched the image.
     ImageReady {
         /// For which run.

@@ -180,6 +180,12 @@ impl Machine {
             Event::Delete(deletion) => self.delete(&deletion, actions),
             Event::Evict { reason, message } => self.evict(reason, message, actions),
             Event::Removed => self.removed = self.last.is_some(),
+            Event::PullBegan { instance } => {
+                if let Some(i) = self.find(&instance, |state| matches!(state, State::Pulling)) {
+                    let text = format!("Pulling image \"{}\"", self.container_plan(i).image);
+                    self.note(Some(i), false, "Pulling", text, actions);
+                }
+            }
             Event::ImageReady { instance, image_id, pulled } => {
                 if let Some(i) = self.find(&instance, |state| matches!(state, State::Pulling)) {
                     self.image_notes(i, &image_id, pulled, actions);
@@ -276,10 +282,7 @@ impl Machine {
     fn image_failed(&mut self, i: usize, problem: ImageProblem, message: String, actions: &mut Vec<Action>) {
         let image = self.plan.containers[i].image.clone();
         let (reason, event, text) = match problem {
-            ImageProblem::Pull => {
-                self.note(Some(i), false, "Pulling", format!("Pulling image \"{image}\""), actions);
-                ("ErrImagePull", "Failed", format!("Failed to pull image \"{image}\": {message}"))
-            }
+            ImageProblem::Pull => ("ErrImagePull", "Failed", format!("Failed to pull image \"{image}\": {message}")),
             ImageProblem::NeverPull => ("ErrImageNeverPull", "ErrImageNeverPull", message.clone()),
             ImageProblem::InvalidName => ("InvalidImageName", "InspectFailed", message.clone()),
             ImageProblem::Inspect => ("ImageInspectError", "InspectFailed", message.clone()),

@@ -24,7 +24,6 @@ impl Machine {
         let image = &self.container_plan(i).image;
         if let Some(Pulled { took, bytes }) = pulled {
             let took = go_duration(took);
-            self.note(Some(i), false, "Pulling", format!("Pulling image \"{image}\""), actions);
             let text = format!(
                 "Successfully pulled image \"{image}\" in {took} ({took} including waiting). Image size: {bytes} bytes."
             );

@@ -530,7 +530,8 @@ impl World {
 
 fn instance_of(event: &Event) -> Option<&Instance> {
     match event {
-        Event::ImageReady { instance, .. }
+        Event::PullBegan { instance }
+        | Event::ImageReady { instance, .. }
         | Event::ImageFailed { instance, .. }
         | Event::Started { instance, .. }
         | Event::StartFailed { instance, .. }

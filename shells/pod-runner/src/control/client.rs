@@ -21,7 +21,7 @@ use super::protocol::{
 };
 use super::session::Session;
 use super::socket::{self, SOCKET_NAME};
-use crate::driven::Driven;
+use outrigger_runtime::Driven;
 
 /// How long an answer may take to begin; a little more than the server allows itself.
 const ANSWER_LIMIT: Duration = Duration::from_secs(35);

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_launcher::{ContainerId, label};
-use outrigger_pod_core::life::{Action, Event, Found, Instance, Pulled};
-use tokio::time::Instant;
+use outrigger_pod_core::life::{Action, Found, Instance};
 
 use super::hook::Asked;
 use super::pod::{Happened, Pod, Stand};
 use super::runner::Runner;
-use super::{container, hook, prepare};
+use super::{container, hook, image, prepare};
 
 impl Runner {
     /// Begins the actions in their order.
@@ -31,7 +30,7 @@ impl Runner {
                 let stand = self.stand.take();
                 self.start("remove".to_owned(), prepare::remove(pod, stand));
             }
-            Action::Pull(instance) => self.start(format!("pull {}", label(&instance)), pull(pod, instance)),
+            Action::Pull(instance) => self.start(format!("pull {}", label(&instance)), image::ensure(pod, instance)),
             Action::Start(instance) => {
                 let stand = self.stand.clone();
                 self.start(format!("container {}", label(&instance)), container::run(pod, stand, instance));
@@ -113,20 +112,6 @@ impl Runner {
             }
         }
     }
-}
-
-async fn pull(pod: Arc<Pod>, instance: Instance) {
-    let Some(container) = pod.plan.container(&instance.container) else { return };
-    let begun = Instant::now();
-    let Some(pulled) = pod.ending.run_until_cancelled(pod.launcher.pull(container)).await else { return };
-    let event = match pulled {
-        Ok(image) => {
-            let pulled = image.fetched.map(|bytes| Pulled { took: begun.elapsed(), bytes });
-            Event::ImageReady { instance, image_id: image.id, pulled }
-        }
-        Err(error) => Event::ImageFailed { instance, problem: error.problem, message: error.message },
-    };
-    pod.tell(event).await;
 }
 
 async fn stop(pod: Arc<Pod>, id: ContainerId, signal: String, grace: Duration) {

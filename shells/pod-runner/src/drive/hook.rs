@@ -9,7 +9,7 @@ use outrigger_pod_core::life::{Event, HookKind, HookOutcome, Instance, ProbeKind
 use outrigger_pod_core::plan::ContainerPlan;
 
 use super::pod::{Pod, Stand};
-use crate::probe::{self, Target};
+use outrigger_probes::{self as probes, Target};
 
 /// A run of a container that is asked.
 pub(super) struct Asked {
@@ -43,7 +43,7 @@ pub(super) async fn hook(pod: Arc<Pod>, asked: Asked, kind: HookKind, limit: Opt
         HookKind::PreStop => container.pre_stop.as_ref(),
     });
     let outcome = match (container, handler, &asked.target) {
-        (Some(container), Some(handler), Some(target)) => probe::hook(target, container, handler, limit).await,
+        (Some(container), Some(handler), Some(target)) => probes::hook(target, container, handler, limit).await,
         (_, None, _) | (None, ..) => HookOutcome::Done,
         (.., None) => HookOutcome::Failed(format!("container {} does not run", asked.instance.container)),
     };
@@ -59,7 +59,7 @@ pub(super) async fn probe(pod: Arc<Pod>, asked: Asked, kind: ProbeKind) {
         ProbeKind::Liveness => container.liveness.as_ref(),
     });
     let outcome = match (container, plan, &asked.target) {
-        (Some(container), Some(plan), Some(target)) => match probe::ask(target, container, plan).await {
+        (Some(container), Some(plan), Some(target)) => match probes::ask(target, container, plan).await {
             // What it asked may be gone with the container, which says nothing about its health.
             Some(ProbeOutcome::Failure(_)) if is_gone(target).await => None,
             outcome => outcome,

@@ -1,11 +1,12 @@
 //! Whole lives of pods.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_pod_core::plan::{Handler, PodPlan, ProbePlan, RestartPolicy};
+use outrigger_pod_core::plan::{ContainerPlan, Handler, PodPlan, ProbePlan, PullPolicy, RestartPolicy};
 use outrigger_pod_directory::{Ending, RunnerLife};
 use outrigger_pod_runner::drive::RunnerOptions;
-use outrigger_pod_runner::handle::Request;
+use outrigger_pod_runner::handle::{Request, Snapshot};
 use serde_json::json;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -184,6 +185,37 @@ async fn a_volume_over_its_limit_evicts_the_pod() {
     let run = &bench.engine.history()[0];
     assert_eq!(run.ended.unwrap().duration_since(run.began).as_secs(), 10, "it is measured every 10 s");
     assert!(!outcome.directory.volumes().exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pull_is_told_when_it_begins_and_when_it_is_done() {
+    let bench = Bench::new();
+    let far =
+        ContainerPlan { image: "far".into(), pull_policy: PullPolicy::IfNotPresent, ..container("main", &["exit:0"]) };
+    let outcome = bench.new_runner(pod(vec![far])).run(CancellationToken::new()).await.unwrap();
+    let notes = outcome.directory.status().unwrap().unwrap().notes;
+    let at = |reason: &str| notes.iter().find(|note| note.reason == reason).unwrap().first.0;
+    assert_eq!(at("Pulled").duration_since(at("Pulling")).as_secs(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_may_not_be_pulled_is_waited_for() {
+    let bench = Bench::new();
+    let never = ContainerPlan { image: "far".into(), pull_policy: PullPolicy::Never, ..container("main", &["exit:0"]) };
+    let runner = bench.new_runner(pod(vec![never]));
+    let (handle, stop) = (runner.handle(), CancellationToken::new());
+    let mut status = handle.status.clone();
+    let seen = async {
+        let waits = |snapshot: &Arc<Snapshot>| {
+            let state = state(&snapshot.status, "main");
+            state.waiting.is_some_and(|waiting| waiting.reason.as_deref() == Some("ErrImageNeverPull"))
+        };
+        status.wait_for(waits).await.unwrap();
+        stop.cancel();
+    };
+    let (outcome, ()) = tokio::join!(runner.run(stop.clone()), seen);
+    let notes = outcome.unwrap().directory.status().unwrap().unwrap().notes;
+    assert!(notes.iter().all(|note| note.reason != "Pulling"), "{notes:?}");
 }
 
 #[tokio::test(start_paused = true)]

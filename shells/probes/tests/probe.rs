@@ -14,12 +14,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use k8s_openapi::api::core::v1::EnvVar;
 use outrigger_launcher::{
-    BoxFuture, ContainerId, ExecRequest, ExecSession, Image, ImageError, LaunchError, Launcher, PodRequest,
+    BoxFuture, ContainerId, ExecRequest, ExecSession, Image, ImageError, ImageState, LaunchError, Launcher, PodRequest,
     PreparedPod, Running, Shortfall, StartError, StartRequest, Usage,
 };
 use outrigger_pod_core::life::{Found, HookOutcome, ProbeOutcome};
 use outrigger_pod_core::plan::{ContainerPlan, Handler, PodPlan, ProbePlan};
-use outrigger_pod_runner::probe::{Target, ask, hook};
+use outrigger_probes::{Target, ask, hook};
 use outrigger_sample_pods::{container, pod};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -167,6 +167,10 @@ impl Launcher for Commands {
 
     fn remove<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), LaunchError>> {
         unreachable!("no test removes a pod")
+    }
+
+    fn image<'a>(&'a self, _: &'a ContainerPlan) -> BoxFuture<'a, Result<ImageState, ImageError>> {
+        unreachable!("no test looks for an image")
     }
 
     fn pull<'a>(&'a self, _: &'a ContainerPlan) -> BoxFuture<'a, Result<Image, ImageError>> {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::dial::{self, go_text};
 use super::tls;
 use super::url::Url;
-use crate::driven::Driven;
+use outrigger_runtime::Driven;
 
 /// How much of a body is read (`maxRespBodyLength`).
 const BODY_BYTES: usize = 10 * 1024;
