@@ -17,7 +17,8 @@ use crate::{tidy, vm};
 
 /// Tests of the workspace that run once more in the virtual machine, since what they prove is the kernel's: cgroup v2.
 /// With the tests of each that are left out there.
-const ALSO_IN_MACHINE: &[(&str, &[&str])] = &[("outrigger-host-launcher:host", &["all_of_this_holds_for_an_ordinary_user"])];
+const ALSO_IN_MACHINE: &[(&str, &[&str])] =
+    &[("outrigger-host-launcher:host", &["all_of_this_holds_for_an_ordinary_user"])];
 
 /// `cargo xtask test`.
 #[derive(clap::Args, Debug, Default)]
