@@ -1,0 +1,118 @@
+//! Units of disks and partitions.
+
+use super::usage::{View, in_use};
+use super::{Against, Footprint, Made, Scene, give_node};
+use crate::checks;
+use crate::decide::{Reason, Status};
+use crate::ids::{Kind, short};
+use crate::picture::Seen;
+use crate::rules::{BlockRule, EvidencePolicy, Group};
+use crate::unit::{BlockIdentity, Expected, Part};
+
+/// States in which a driver serves: those of SCSI and of `nvme`.
+const SERVING: &[&str] = &["running", "live"];
+
+impl Scene<'_> {
+    pub(super) fn block(&mut self, group: &Group, rule: &BlockRule) -> Vec<Made> {
+        let picture = self.input.picture;
+        let mut units = Vec::new();
+        for view in picture.block.iter().flat_map(View::all) {
+            let checks = checks::of_block(rule, view);
+            if checks.iter().all(|check| check.holds) {
+                units.push(self.disk(group, rule, view));
+                continue;
+            }
+            let is_named = checks.first().is_some_and(|check| check.key == "names" && check.holds);
+            if is_named && view.partition.is_none() != rule.partitions {
+                // Whoever names it wants to know what keeps it away.
+                self.has_matched(Kind::Block, view.name());
+                let wrong = checks.into_iter().filter(|check| !check.holds);
+                let wrong =
+                    wrong.map(|check| Reason::NotSelected { key: check.key, seen: check.seen, wanted: check.wanted });
+                let part = self.disk_part(group, view);
+                self.other(&[part], Status::Withheld, &wrong.collect::<Vec<_>>());
+            }
+        }
+        units
+    }
+
+    /// The unit of one disk or partition.
+    pub(super) fn disk(&mut self, group: &Group, rule: &BlockRule, view: View<'_>) -> Made {
+        self.has_matched(Kind::Block, view.name());
+        let part = self.disk_part(group, view);
+        let (against, footprint) = (self.disk_against(rule, view), footprint(view));
+        Made { identity: part.identity.clone(), parts: vec![part], numa: view.disk.numa.clone(), against, footprint }
+    }
+
+    /// A disk or partition as a part of a unit.
+    pub(super) fn disk_part(&self, group: &Group, view: View<'_>) -> Part {
+        let disk = view.disk;
+        let known = self.identities.disk(disk);
+        let identity = match view.partition {
+            Some(partition) => format!("{}-part{}", known.text, partition.index),
+            None => known.text,
+        };
+        Part {
+            kind: Kind::Block,
+            name: view.name().to_owned(),
+            lock: short(Kind::Block, &identity),
+            identity,
+            is_weak: known.is_weak,
+            give: give_node(group, view.node(), 0, "rwm"),
+            expected: Expected::Block(block_identity(view)),
+            serial: disk.serial.clone(),
+            size: Some(view.size()),
+            controller: disk.controller.clone(),
+        }
+    }
+
+    pub(super) fn disk_against(&mut self, rule: &BlockRule, view: View<'_>) -> Against {
+        let disk = view.disk;
+        let mut against = Against::default();
+        if disk.hidden {
+            against.rule.push(Reason::Hidden);
+        }
+        against.rule.extend(disk.unreadable.iter().cloned().map(Reason::Unreadable));
+        let (usage, missing) = in_use(view, self.input.picture, self.input.rules.evidence);
+        against.usage = usage;
+        self.missing.extend(missing);
+        if rule.empty && against.usage.is_empty() {
+            against.usage.extend(self.not_empty(view));
+        }
+        if view.size() == 0 {
+            against.unfit.push(Reason::NoMedium);
+        }
+        if view.is_read_only() && rule.read_only != Some(true) {
+            against.unfit.push(Reason::ReadOnly);
+        }
+        let state = disk.state.as_deref().filter(|state| !SERVING.contains(state));
+        against.failing.extend(state.map(|state| Reason::State(state.to_owned())));
+        against
+    }
+
+    fn not_empty(&mut self, view: View<'_>) -> Option<Reason> {
+        let usage = view.partition.map_or(&view.disk.usage, |partition| &partition.usage);
+        match &usage.signature {
+            Seen::Known(signature) => signature.clone().map(Reason::Signature),
+            Seen::Missing(why) => {
+                self.missing.insert("signature");
+                let is_required = self.input.rules.evidence == EvidencePolicy::Required;
+                is_required.then(|| Reason::CannotVerify(format!("whether it is empty is not visible ({why})")))
+            }
+        }
+    }
+}
+
+/// What tells it from another one at the same name.
+pub(super) fn block_identity(view: View<'_>) -> BlockIdentity {
+    let disk = view.disk;
+    BlockIdentity { number: view.number(), wwid: disk.wwid.clone(), serial: disk.serial.clone(), diskseq: disk.diskseq }
+}
+
+fn footprint(view: View<'_>) -> Footprint {
+    let footprint = Footprint::block(view.number()).and_directories(view.node());
+    match view.partition {
+        Some(_) => footprint.and_part("disk", &view.disk.name),
+        None => footprint.and_whole("disk", &view.disk.name),
+    }
+}

@@ -1,0 +1,150 @@
+//! Units of paths, combined as generic-device-plugin does, and slots without a device.
+
+use std::collections::BTreeMap;
+
+use super::{Against, Footprint, Made, Scene};
+use crate::decide::{Reason, Status};
+use crate::gdp::{self, Matches};
+use crate::ids::{Kind, short};
+use crate::picture::{NodeKind, PathMatch};
+use crate::rules::{CountedRule, Group, PathKind, PathRule};
+use crate::unit::{Expected, Give, Part, Sort};
+
+/// The last part of a path.
+pub(super) fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+impl Scene<'_> {
+    pub(super) fn paths(&mut self, group: &Group, rules: &[PathRule]) -> Vec<Made> {
+        let picture = self.input.picture;
+        let sorted: Vec<BTreeMap<&str, &PathMatch>> = rules
+            .iter()
+            .map(|rule| {
+                let found = picture.found.get(&rule.path).map_or(&[][..], Vec::as_slice);
+                let there = found.iter().filter(|it| it.kind != NodeKind::Nothing);
+                there.map(|it| (it.path.as_str(), it)).collect()
+            })
+            .collect();
+        let texts: Vec<Vec<&str>> = sorted.iter().map(|matches| matches.keys().copied().collect()).collect();
+        let matches: Vec<Matches<'_>> = (rules.iter().zip(&texts))
+            .map(|(rule, paths)| Matches { paths, limit: rule.limit, optional: rule.optional })
+            .collect();
+        let units = gdp::units(&matches);
+        if units.is_empty() {
+            self.note_unused(rules, &sorted);
+        }
+        let made = units.into_iter().map(|parts| {
+            let chosen = parts.iter().map(|(path, place)| (*path, sorted[*path][texts[*path][*place]]));
+            unit(group, rules, &chosen.collect::<Vec<_>>())
+        });
+        made.collect()
+    }
+
+    /// A group without units says what it lacks, at each match that it has.
+    fn note_unused(&mut self, rules: &[PathRule], sorted: &[BTreeMap<&str, &PathMatch>]) {
+        let lacking = rules.iter().zip(sorted).find(|(rule, matches)| !rule.optional && matches.is_empty());
+        let Some((lacking, _)) = lacking else { return };
+        let wanted = match &lacking.path {
+            crate::rules::PathPattern::Glob(text) | crate::rules::PathPattern::Regex(text) => text.clone(),
+        };
+        for (rule, matches) in rules.iter().zip(sorted) {
+            for found in matches.values() {
+                let part = part(rule, found);
+                let reason = Reason::NotSelected { key: "group", seen: "not whole".to_owned(), wanted: wanted.clone() };
+                self.other(&[part], Status::Withheld, &[reason]);
+            }
+        }
+    }
+}
+
+fn unit(group: &Group, rules: &[PathRule], chosen: &[(usize, &PathMatch)]) -> Made {
+    let mut footprint = Footprint::default();
+    let is_limited = rules.iter().any(|rule| rule.limit > 1);
+    for (rule, found) in chosen {
+        if rules[*rule].kind == PathKind::Device {
+            footprint.join(take(found));
+        }
+    }
+    footprint.is_limited = is_limited;
+    let mut parts: Vec<Part> = chosen.iter().map(|(rule, found)| part(&rules[*rule], found)).collect();
+    if let Some(permissions) = &group.permissions {
+        for part in &mut parts {
+            if let Give::Node { permissions: own, .. } = &mut part.give {
+                own.clone_from(permissions);
+            }
+        }
+    }
+    let identity = parts.iter().map(|part| part.identity.as_str()).collect::<Vec<_>>().join("\0");
+    Made { parts, identity, numa: Vec::new(), against: Against::default(), footprint }
+}
+
+fn take(found: &PathMatch) -> Footprint {
+    let footprint = match found.kind {
+        NodeKind::Character(number) => Footprint::character(number),
+        NodeKind::Block(number) => Footprint::block(number),
+        NodeKind::Directory => Footprint::default().and_whole("directory", &found.resolved),
+        NodeKind::Other | NodeKind::Nothing => Footprint::default(),
+    };
+    footprint.and_directories(&found.resolved)
+}
+
+fn part(rule: &PathRule, found: &PathMatch) -> Part {
+    let container_path = match rule.mount_path.as_deref() {
+        None => found.path.clone(),
+        Some(directory) if directory.ends_with('/') => format!("{directory}{}", base_name(&found.path)),
+        Some(path) => path.to_owned(),
+    };
+    let host_path = found.resolved.clone();
+    let give = match rule.kind {
+        PathKind::Device => Give::Node { host_path, container_path, permissions: rule.permissions.clone() },
+        // What a link leads to may change while the pod runs; a mount follows the path that was asked for.
+        PathKind::Mount => Give::Mount { host_path: found.path.clone(), container_path, read_only: rule.read_only },
+    };
+    Part {
+        kind: Kind::Path,
+        name: found.path.clone(),
+        identity: found.path.clone(),
+        is_weak: false,
+        lock: short(Kind::Path, &found.path),
+        give,
+        expected: Expected::Path { path: found.path.clone(), sort: sort_of(found.kind) },
+        serial: None,
+        size: None,
+        controller: String::new(),
+    }
+}
+
+/// What sort of thing is there.
+pub(super) fn sort_of(kind: NodeKind) -> Sort {
+    match kind {
+        NodeKind::Character(_) => Sort::Character,
+        NodeKind::Block(_) => Sort::Block,
+        NodeKind::Directory => Sort::Directory,
+        NodeKind::Other | NodeKind::Nothing => Sort::Other,
+    }
+}
+
+/// Slots: their values, or their numbers.
+pub(super) fn counted(resource: &str, rule: &CountedRule) -> Vec<Made> {
+    let slot = |value: String, env: &Option<String>| {
+        let part = Part {
+            kind: Kind::Counted,
+            name: value.clone(),
+            identity: value.clone(),
+            is_weak: false,
+            lock: short(Kind::Counted, &format!("{resource}\0{value}")),
+            give: Give::Value { env: env.clone(), value: value.clone() },
+            expected: Expected::Nothing,
+            serial: None,
+            size: None,
+            controller: String::new(),
+        };
+        let (against, footprint) = (Against::default(), Footprint::default());
+        Made { parts: vec![part], identity: value, numa: Vec::new(), against, footprint }
+    };
+    match rule {
+        CountedRule::Count { count, env } => (0..*count).map(|number| slot(number.to_string(), env)).collect(),
+        CountedRule::Values { values, env } => values.iter().map(|value| slot(value.clone(), env)).collect(),
+    }
+}
