@@ -2,7 +2,7 @@
 //! runners that run now, wherever they are.
 //!
 //! What it does not do: it writes nothing there and brings no abandoned run to its end; that is for the user's own next
-//! command. A path that a user may have prepared (a pipe, a link) is not opened.
+//! command. What a user may have put in a record's place (a pipe, a link, a device) is not read, which the directory sees to.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use outrigger_host::users;
-use outrigger_pod_directory::{Kind, RunDirectory, StateDirectory};
+use outrigger_pod_directory::{Kind, StateDirectory};
 
 use crate::record::{Record, chain};
 
@@ -93,10 +93,6 @@ fn records(state: &StateDirectory, note: &mut impl FnMut(String)) -> Vec<Record>
         for name in state.names(kind).unwrap_or_default() {
             // A name without runs was removed meanwhile.
             let Ok(latest) = state.latest(kind, &name) else { continue };
-            if !is_plain(&latest) {
-                note(format!("{kind} {name} in {} is left out: not all of it is plain files", state.root().display()));
-                continue;
-            }
             match Record::read(latest) {
                 Ok(record) => records.push(record),
                 Err(error) => {
@@ -106,15 +102,6 @@ fn records(state: &StateDirectory, note: &mut impl FnMut(String)) -> Vec<Record>
         }
     }
     records
-}
-
-/// Whether what is read of the run are files, of a size that a record has: to open a pipe would wait for ever.
-fn is_plain(run: &RunDirectory) -> bool {
-    const LARGEST: u64 = 64 << 20;
-    [run.spec_file(), run.status_file(), run.path().join("lock")].iter().all(|path| {
-        let seen = fs::symlink_metadata(path);
-        seen.map_or_else(|error| error.kind() == std::io::ErrorKind::NotFound, |it| it.is_file() && it.len() <= LARGEST)
-    })
 }
 
 /// Whose a directory is.

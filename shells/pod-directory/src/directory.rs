@@ -28,6 +28,7 @@ mod identity;
 mod keep;
 mod lock;
 mod names;
+mod read;
 mod run;
 mod state;
 mod write;

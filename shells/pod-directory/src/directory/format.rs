@@ -4,7 +4,6 @@
 //! previous format into the new one. The recorded samples in `tests/formats/` stay and must keep being read.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -16,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{DirectoryError, RunnerIdentity, write};
+use super::{DirectoryError, RunnerIdentity, read, write};
 
 /// The format that this release writes.
 pub const FORMAT: u32 = 1;
@@ -207,7 +206,7 @@ pub(crate) fn save<T: Serialize>(path: &Path, body: &T, sync: bool) -> Result<()
 
 /// Reads a file that this or the previous release wrote.
 pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<T, DirectoryError> {
-    let text = fs::read(path).map_err(DirectoryError::io("cannot read", path))?;
+    let text = read::whole(path).map_err(DirectoryError::io("cannot read", path))?;
     let damaged = |source| DirectoryError::Damaged { path: path.to_owned(), source };
     let document: Value = serde_json::from_slice(&text).map_err(damaged)?;
     let found = document.get("format").and_then(Value::as_u64).unwrap_or_default();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::{DirectoryError, RunnerIdentity, write};
+use super::{DirectoryError, RunnerIdentity, read, write};
 
 /// How often a runner is looked at where its lock cannot tell.
 const POLL: Duration = Duration::from_millis(250);
@@ -82,7 +82,7 @@ impl Lock {
     /// Waits until the process that took the lock at `path` has ended. Blocks its thread: the kernel tells. Where the file
     /// system cannot tell, it is looked at again and again.
     pub(crate) fn wait(path: &Path) -> Result<(), DirectoryError> {
-        let file = match File::open(path) {
+        let file = match read::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(source) => return Err(DirectoryError::io("cannot open", path)(source)),
@@ -104,7 +104,7 @@ impl Lock {
 
     /// Whether the process that took the lock at `path` lives. A missing file means that nobody did.
     pub(crate) fn life(path: &Path) -> Result<RunnerLife, DirectoryError> {
-        let file = match File::open(path) {
+        let file = match read::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(RunnerLife::Dead),
             Err(source) => return Err(DirectoryError::io("cannot open", path)(source)),
@@ -131,7 +131,7 @@ fn by_identity(runner: Option<RunnerIdentity>) -> RunnerLife {
 }
 
 fn written(path: &Path) -> Option<RunnerIdentity> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
+    serde_json::from_slice(&read::whole(path).ok()?).ok()
 }
 
 fn unsupported(errno: Errno) -> bool {
