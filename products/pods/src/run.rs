@@ -26,6 +26,7 @@ use outrigger_host_launcher::HostLauncher;
 use outrigger_launcher::Launcher;
 use outrigger_pod_directory::KeepRules;
 use outrigger_pod_directory::log::LogThread;
+use outrigger_pod_runner::drive::Clock;
 
 use crate::Parts;
 use crate::args::{Form, RunArgs};
@@ -108,7 +109,7 @@ fn launcher_of(how: &How) -> anyhow::Result<Arc<dyn Launcher>> {
 
 fn tools(launcher: Arc<dyn Launcher>, parts: Parts) -> anyhow::Result<Tools> {
     let logs = LogThread::start().context("the thread that writes logs cannot be started")?;
-    Ok(Tools { launcher, providers: parts.providers, logs: Arc::new(logs) })
+    Ok(Tools { launcher, providers: parts.providers, logs: Arc::new(logs), clock: Clock::default() })
 }
 
 fn tell(warnings: &Faults) {

@@ -120,12 +120,12 @@ impl BegunJob {
                 self.stop_all(wish).await;
             }
             if ending == Ending::Finished {
-                let decision = decide(&self.plan, &self.status, &self.pods, Timestamp::now());
+                let decision = decide(&self.plan, &self.status, &self.pods, self.tools.clock.now());
                 if let Some(end) = decision.end {
                     self.status = decision.status;
                     break Some(end);
                 }
-                wake = decision.wake.map(instant);
+                wake = decision.wake.map(|at| self.tools.clock.instant(at));
                 if self.carry_out(decision, &tell, &begun, &pods_stop).await? {
                     continue;
                 }
@@ -209,7 +209,7 @@ impl BegunJob {
 
     async fn stop(&mut self, name: &str) {
         if let Some(pod) = self.pods.iter_mut().find(|pod| pod.name == name) {
-            pod.stopped.get_or_insert_with(Timestamp::now);
+            pod.stopped.get_or_insert_with(|| self.tools.clock.now());
         }
         if let Some(handle) = self.handles.get(name) {
             ask_to_stop(handle, None).await;
@@ -223,7 +223,7 @@ impl BegunJob {
     }
 
     fn take(&mut self, change: Change) -> anyhow::Result<()> {
-        let now = Timestamp::now();
+        let now = self.tools.clock.now();
         match change {
             Change::Status(name, snapshot) => {
                 if let Some(pod) = self.pods.iter_mut().find(|pod| pod.name == name) {
@@ -266,10 +266,6 @@ async fn watch(handle: Handle, tell: mpsc::Sender<Change>) -> anyhow::Result<()>
         }
     }
     Ok(())
-}
-
-fn instant(at: Timestamp) -> Instant {
-    Instant::now() + Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()
 }
 
 /// Waits for a moment; for ever where there is none.

@@ -13,7 +13,7 @@ use outrigger_pod_core::plan::PodPlan;
 use outrigger_pod_core::quantity::Quantity;
 use outrigger_pod_directory::log::{LogRules, LogThread};
 use outrigger_pod_directory::{ObjectName, PodSpec, StateDirectory};
-use outrigger_pod_runner::drive::{Outcome, Runner, RunnerConfig, RunnerOptions};
+use outrigger_pod_runner::drive::{Clock, Outcome, Runner, RunnerConfig, RunnerOptions};
 use outrigger_pod_runner::handle::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +28,8 @@ pub struct Tools {
     pub providers: Vec<Arc<dyn Provider>>,
     /// Writes the logs.
     pub logs: Arc<LogThread>,
+    /// Tells the time.
+    pub clock: Clock,
 }
 
 /// A pod that has its directory and is about to run.
@@ -51,6 +53,7 @@ pub fn begin(pod: &Pod, job: Option<&str>, beside: &Beside, how: &How, tools: &T
     };
     let owned = StateDirectory::at(&how.state).create_pod(&name, &spec)?;
     let options = RunnerOptions {
+        clock: tools.clock,
         log_rules: LogRules { size: how.log_max_size, files: how.log_max_files as usize },
         time_limit: how.timeout,
         pod_ip: how.pod_ip,

@@ -86,7 +86,7 @@ pub struct RunnerOptions {
 impl Default for RunnerOptions {
     fn default() -> Self {
         Self {
-            clock: Clock::Wall,
+            clock: Clock::default(),
             log_rules: LogRules::default(),
             back_off_scale: 1.0,
             time_limit: None,
