@@ -122,7 +122,7 @@ impl RealParts<'_> {
                 let mut cargo = self.project.cargo();
                 cargo.args(["test", "--package", &self.package.name, "--test", &test.name]).args(&self.args.filter);
                 cargo.envs(environment).env("OUTRIGGER_BIN", &self.executable);
-                step::command(&mut cargo)?;
+                step::timed(&test.name, || step::command(&mut cargo))?;
                 Ok(None)
             }
             Place::VirtualMachine => {

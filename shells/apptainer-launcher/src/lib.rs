@@ -134,7 +134,7 @@ impl ApptainerLauncher {
         let parts = Parts { program: &self.program, agent: &self.agent, image, said: said.as_fd(), try_namespace };
         let started = self.host.start_as(request, |pod, request, container, stdio| {
             written = start::writable_directory(pod, request);
-            hoped = try_namespace && !pod.abilities.process_namespace;
+            hoped = try_namespace && start::hopes_for_namespace(pod, request);
             start::start(parts, pod, request, container, stdio)
         });
         match started.await {

@@ -62,9 +62,7 @@ pub fn start(
     let Layout { view, binds, links } = layout(parts.agent, pod, request, failed)?;
     let command = Command {
         user_namespace: pod.abilities.user_namespace,
-        process_namespace: !pod.shares_processes()
-            && !shares_host_processes(request)
-            && (pod.abilities.process_namespace || parts.try_namespace),
+        process_namespace: may_have_namespace(pod, request) && (pod.abilities.process_namespace || parts.try_namespace),
         writable: writable(pod, request, container).map_err(failed)?,
         capabilities: geteuid().is_root().then(|| capabilities::kept(&container.security)),
         binds,
@@ -110,9 +108,15 @@ fn layout(
     Ok(view::staged(view, agent, &stage))
 }
 
-/// `hostPID`.
-fn shares_host_processes(request: &StartRequest) -> bool {
-    request.plan.pod.spec.as_ref().and_then(|spec| spec.host_pid) == Some(true)
+/// Whether only Apptainer could give the container a process namespace that it is to have.
+pub fn hopes_for_namespace(pod: &Pod, request: &StartRequest) -> bool {
+    may_have_namespace(pod, request) && !pod.abilities.process_namespace
+}
+
+/// Unless it shares that of its pod, or the machine's (`hostPID`).
+fn may_have_namespace(pod: &Pod, request: &StartRequest) -> bool {
+    let host_pid = request.plan.pod.spec.as_ref().and_then(|spec| spec.host_pid);
+    !pod.shares_processes() && host_pid != Some(true)
 }
 
 /// How the image's files can be written over.
