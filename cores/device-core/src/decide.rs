@@ -27,6 +27,7 @@ use crate::picture::Picture;
 use crate::rules::Rules;
 use crate::unit::Unit;
 
+pub(crate) use candidates::block_against;
 pub use candidates::{View, in_use};
 pub use life::State;
 pub use list::wire_size;

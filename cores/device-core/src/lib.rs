@@ -13,13 +13,17 @@
 //! everything that explains.
 //!
 //! Read in this order: [`rules`] and [`picture`] are what goes in, [`mod@decide`] is the decision and what comes out,
-//! [`unit`] is what a pod gets. [`ids`], [`gdp`] and [`pattern`] are the small parts.
+//! [`unit`] is what a pod gets, [`refuse`] and [`answer`] are what happens when it is handed out, [`prefer`] chooses among
+//! free ones. [`ids`], [`gdp`] and [`pattern`] are the small parts.
 
+pub mod answer;
 pub mod checks;
 pub mod decide;
 pub mod gdp;
 pub mod ids;
 pub mod pattern;
 pub mod picture;
+pub mod prefer;
+pub mod refuse;
 pub mod rules;
 pub mod unit;

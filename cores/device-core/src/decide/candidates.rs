@@ -19,6 +19,7 @@ use crate::unit::{Body, Give, Part};
 pub(super) use footprint::Footprint;
 pub(super) use identity::Identities;
 
+pub(crate) use block::block_against;
 pub use usage::{View, in_use};
 
 /// A unit with all that speaks against it, before it is seen beside the others.
@@ -33,17 +34,17 @@ pub(super) struct Candidate {
 
 /// What speaks against offering something.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Against {
+pub(crate) struct Against {
     /// Whoever holds it: it is not listed.
-    pub(super) rule: Vec<Reason>,
+    pub(crate) rule: Vec<Reason>,
     /// It is in use: not listed, unless a pod holds it, whose use it then is.
-    pub(super) usage: Vec<Reason>,
+    pub(crate) usage: Vec<Reason>,
     /// It cannot serve: not listed; unhealthy at once where a pod holds it.
-    pub(super) unfit: Vec<Reason>,
+    pub(crate) unfit: Vec<Reason>,
     /// It is unhealthy at once.
-    pub(super) broken: Vec<Reason>,
+    pub(crate) broken: Vec<Reason>,
     /// A check has failed, which may happen a few times.
-    pub(super) failing: Vec<Reason>,
+    pub(crate) failing: Vec<Reason>,
 }
 
 impl Against {

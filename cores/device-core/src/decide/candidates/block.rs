@@ -1,13 +1,15 @@
 //! Units of disks and partitions.
 
+use std::collections::BTreeSet;
+
 use super::usage::{View, in_use};
 use super::{Against, Footprint, Made, Scene, give_node};
 use crate::checks;
 use crate::decide::{Reason, Status};
 use crate::ids::{Kind, short};
-use crate::picture::Seen;
+use crate::picture::{Picture, Seen};
 use crate::rules::{BlockRule, EvidencePolicy, Group};
-use crate::unit::{BlockIdentity, Expected, Part};
+use crate::unit::{Expected, Part};
 
 /// States in which a driver serves: those of SCSI and of `nvme`.
 const SERVING: &[&str] = &["running", "live"];
@@ -59,54 +61,52 @@ impl Scene<'_> {
             identity,
             is_weak: known.is_weak,
             give: give_node(group, view.node(), 0, "rwm"),
-            expected: Expected::Block(block_identity(view)),
+            expected: Expected::Block(view.identity()),
             serial: disk.serial.clone(),
             size: Some(view.size()),
             controller: disk.controller.clone(),
         }
     }
 
-    pub(super) fn disk_against(&mut self, rule: &BlockRule, view: View<'_>) -> Against {
-        let disk = view.disk;
-        let mut against = Against::default();
-        if disk.hidden {
-            against.rule.push(Reason::Hidden);
-        }
-        against.rule.extend(disk.unreadable.iter().cloned().map(Reason::Unreadable));
-        let (usage, missing) = in_use(view, self.input.picture, self.input.rules.evidence);
-        against.usage = usage;
+    fn disk_against(&mut self, rule: &BlockRule, view: View<'_>) -> Against {
+        let (against, missing) = block_against(rule, view, self.input.picture, self.input.rules.evidence);
         self.missing.extend(missing);
-        if rule.empty && against.usage.is_empty() {
-            against.usage.extend(self.not_empty(view));
-        }
-        if view.size() == 0 {
-            against.unfit.push(Reason::NoMedium);
-        }
-        if view.is_read_only() && rule.read_only != Some(true) {
-            against.unfit.push(Reason::ReadOnly);
-        }
-        let state = disk.state.as_deref().filter(|state| !SERVING.contains(state));
-        against.failing.extend(state.map(|state| Reason::State(state.to_owned())));
         against
-    }
-
-    fn not_empty(&mut self, view: View<'_>) -> Option<Reason> {
-        let usage = view.partition.map_or(&view.disk.usage, |partition| &partition.usage);
-        match &usage.signature {
-            Seen::Known(signature) => signature.clone().map(Reason::Signature),
-            Seen::Missing(why) => {
-                self.missing.insert("signature");
-                let is_required = self.input.rules.evidence == EvidencePolicy::Required;
-                is_required.then(|| Reason::CannotVerify(format!("whether it is empty is not visible ({why})")))
-            }
-        }
     }
 }
 
-/// What tells it from another one at the same name.
-pub(super) fn block_identity(view: View<'_>) -> BlockIdentity {
+/// All that speaks against handing out a disk or partition, and which evidence was missing though it was needed.
+pub(crate) fn block_against(
+    rule: &BlockRule,
+    view: View<'_>,
+    picture: &Picture,
+    policy: EvidencePolicy,
+) -> (Against, BTreeSet<&'static str>) {
     let disk = view.disk;
-    BlockIdentity { number: view.number(), wwid: disk.wwid.clone(), serial: disk.serial.clone(), diskseq: disk.diskseq }
+    let hidden = disk.hidden.then_some(Reason::Hidden);
+    let unreadable = disk.unreadable.iter().cloned().map(Reason::Unreadable);
+    let (mut usage, mut missing) = in_use(view, picture, policy);
+    if rule.empty && usage.is_empty() {
+        match view.signature() {
+            Seen::Known(signature) => usage.extend(signature.clone().map(Reason::Signature)),
+            Seen::Missing(why) => {
+                missing.insert("signature");
+                let reason = || Reason::CannotVerify(format!("whether it is empty is not visible ({why})"));
+                usage.extend((policy == EvidencePolicy::Required).then(reason));
+            }
+        }
+    }
+    let no_medium = (view.size() == 0).then_some(Reason::NoMedium);
+    let read_only = (view.is_read_only() && rule.read_only != Some(true)).then_some(Reason::ReadOnly);
+    let state = disk.state.as_deref().filter(|state| !SERVING.contains(state));
+    let against = Against {
+        rule: hidden.into_iter().chain(unreadable).collect(),
+        usage,
+        unfit: no_medium.into_iter().chain(read_only).collect(),
+        broken: Vec::new(),
+        failing: state.map(|state| Reason::State(state.to_owned())).into_iter().collect(),
+    };
+    (against, missing)
 }
 
 fn footprint(view: View<'_>) -> Footprint {

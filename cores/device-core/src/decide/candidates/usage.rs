@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::decide::Reason;
 use crate::picture::{BlockDevice, DeviceNumber, Mount, Partition, Picture, Seen, Usage};
 use crate::rules::EvidencePolicy;
+use crate::unit::BlockIdentity;
 
 /// Where a running system lives.
 const SYSTEM: &[&str] = &["/", "/boot", "/boot/efi", "/boot/firmware", "/efi", "/usr", "/var", "/var/lib", "/etc"];
@@ -65,6 +66,17 @@ impl<'p> View<'p> {
     /// Names in `/dev/disk/by-id`.
     pub fn by_id(&self) -> &'p [String] {
         self.partition.map_or(&self.disk.by_id, |partition| &partition.by_id)
+    }
+
+    /// What tells it from another one at the same name.
+    pub fn identity(&self) -> BlockIdentity {
+        let BlockDevice { wwid, serial, diskseq, .. } = self.disk;
+        BlockIdentity { number: self.number(), wwid: wwid.clone(), serial: serial.clone(), diskseq: *diskseq }
+    }
+
+    /// The signature that was found on it.
+    pub fn signature(&self) -> &'p Seen<Option<String>> {
+        &self.usage().signature
     }
 
     fn usage(&self) -> &'p Usage {
