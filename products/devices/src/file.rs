@@ -285,18 +285,22 @@ pub enum UsbIdentity {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BlockRule {
-    /// How they are attached; empty means any way.
+    /// How they are attached. Without it any way of a real disk; not loop, dm, md, nbd, ram.
     pub transport: Vec<Transport>,
     /// Globs of kernel names: `sd*`.
     pub names: Vec<String>,
-    /// Globs of models.
-    pub model: Vec<Verbatim>,
-    /// Globs of vendors.
-    pub vendor: Vec<Verbatim>,
-    /// Globs of serial numbers.
-    pub serial: Vec<Verbatim>,
-    /// Globs of world-wide ids.
-    pub wwid: Vec<Verbatim>,
+    /// A glob of models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<Verbatim>,
+    /// A glob of vendors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vendor: Option<Verbatim>,
+    /// A glob of serial numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serial: Option<Verbatim>,
+    /// A glob of world-wide ids.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wwid: Option<Verbatim>,
     /// Globs of names in /dev/disk/by-id.
     pub by_id: Vec<Verbatim>,
     /// At least this large.
@@ -311,7 +315,7 @@ pub struct BlockRule {
     /// Only removable disks, or only others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub removable: Option<bool>,
-    /// Whether read-only disks are handed out. Default: false.
+    /// Only read-only disks. Without it, or with false, only writable ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_only: Option<bool>,
     /// Only those of this NUMA node.
@@ -335,8 +339,11 @@ pub enum Transport {
     Sas,
     /// Other SCSI: virtual controllers, RAID cards.
     Scsi,
-    /// `NVMe` on PCI Express.
+    /// `NVMe` in this machine.
     Nvme,
+    /// `NVMe` over a fabric.
+    #[serde(rename = "nvme-fabric")]
+    NvmeFabric,
     /// virtio.
     Virtio,
     /// SD cards and eMMC.
@@ -347,8 +354,16 @@ pub enum Transport {
     Iscsi,
     /// Fibre Channel.
     Fc,
-    /// Loop devices.
+    /// A file as a disk.
     Loop,
+    /// Device mapper: LVM, dm-crypt, multipath.
+    Dm,
+    /// MD.
+    Md,
+    /// Network block devices.
+    Nbd,
+    /// Memory.
+    Ram,
 }
 
 /// Whole disks, or single partitions.
@@ -366,8 +381,22 @@ pub enum Partitions {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PortRule {
+    /// The USB vendor's number, hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vendor: Option<Verbatim>,
+    /// The USB product's number, hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub product: Option<Verbatim>,
+    /// A glob of USB serial numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serial: Option<Verbatim>,
+    /// A glob of places, bus and ports: `1-2.4`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<Verbatim>,
     /// Globs of kernel names: `ttyUSB*`.
     pub names: Vec<String>,
+    /// Globs of names in /dev/serial/by-id; not for cameras.
+    pub by_id: Vec<Verbatim>,
 }
 
 /// Slots that are no device of their own.

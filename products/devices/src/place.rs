@@ -5,13 +5,17 @@ use std::sync::Arc;
 
 use outrigger_config::{Document, Fault, Path, Step};
 
-/// A value of the configuration with its place.
+use crate::file::Resource;
+
+/// A resource of the configuration with its place.
 #[derive(Clone, Debug)]
-pub struct Located<T> {
+pub struct Located {
     /// What stands there.
-    pub value: T,
+    pub resource: Resource,
     /// Where that is.
     pub place: Place,
+    /// Whether it is written as for the generic-device-plugin.
+    pub gdp: bool,
 }
 
 /// The place of one value: a document, and the path to it.

@@ -31,9 +31,7 @@ pub struct Configuration {
     /// What is set once for all resources.
     pub settings: Settings,
     /// The resources, with their places.
-    pub resources: Vec<Located<Resource>>,
-    /// Whether nothing but keys of the generic-device-plugin was used, so that resources may overlap as its own do.
-    pub only_gdp: bool,
+    pub resources: Vec<Located>,
     /// The file that was read.
     pub file: Option<PathBuf>,
     /// What is odd.
@@ -61,6 +59,8 @@ pub struct Settings {
     pub audit: Duration,
     /// Where the admin endpoint is; nowhere for none.
     pub admin: Option<Address>,
+    /// Whether disks are offered although it cannot be verified that nobody uses them, as the replaced programs do.
+    pub trusts_sysfs: bool,
 }
 
 /// What the settings are made of beside the flags; a value, so that tests need no process environment.
@@ -79,9 +79,7 @@ pub(crate) struct FromFile {
     /// The scalars; its lists are empty.
     pub(crate) scalars: DevicesFile,
     /// The resources.
-    pub(crate) resources: Vec<Located<Resource>>,
-    /// Whether it has only keys of the generic-device-plugin.
-    pub(crate) gdp: bool,
+    pub(crate) resources: Vec<Located>,
     /// How much that program was to log.
     pub(crate) log_level: Option<String>,
     /// What is odd.
@@ -143,15 +141,19 @@ pub(crate) struct Defaults {
     domain: Option<&'static str>,
     ids: IdScheme,
     admin: Option<(&'static str, u16)>,
+    /// Whether disks are offered although it cannot be verified that nobody uses them.
+    trusts_sysfs: bool,
 }
 
 impl Defaults {
     /// Under our own name.
-    pub(crate) const OURS: Self = Self { domain: None, ids: IdScheme::Short, admin: Some(("127.0.0.1", 9412)) };
+    pub(crate) const OURS: Self =
+        Self { domain: None, ids: IdScheme::Short, admin: Some(("127.0.0.1", 9412)), trusts_sysfs: false };
     /// Under the name `generic-device-plugin`: every address, as Go reads `:8080`.
-    pub(crate) const GDP: Self = Self { domain: Some("squat.ai"), ids: IdScheme::Gdp, admin: Some(("::", 8080)) };
+    pub(crate) const GDP: Self =
+        Self { domain: Some("squat.ai"), ids: IdScheme::Gdp, admin: Some(("::", 8080)), trusts_sysfs: true };
     /// Under the name `device-plugin`, which serves no metrics.
-    pub(crate) const SIMPLE: Self = Self { domain: None, ids: IdScheme::Short, admin: None };
+    pub(crate) const SIMPLE: Self = Self { domain: None, ids: IdScheme::Short, admin: None, trusts_sysfs: true };
 }
 
 /// The configuration of file and flags, with what holds by default.
@@ -169,16 +171,11 @@ pub(crate) fn joined(file: FromFile, flags: FromFlags, path: Option<PathBuf>, de
         lock_directory: lock_directory.map(PathBuf::from),
         audit: audit.map_or(Duration::from_secs(30), Duration::from),
         admin: admin.or_else(|| defaults.admin.map(|(host, port)| Address::Tcp { host: host.to_owned(), port })),
+        trusts_sysfs: defaults.trusts_sysfs,
     };
     let replaced = !flags.resources.is_empty();
     let warnings = file.warnings.into_iter().chain(flags.warnings).collect();
-    Configuration {
-        settings,
-        only_gdp: file.gdp && flags.gdp,
-        resources: if replaced { flags.resources } else { file.resources },
-        file: path,
-        warnings,
-    }
+    Configuration { settings, resources: if replaced { flags.resources } else { file.resources }, file: path, warnings }
 }
 
 /// The file and its text: the one that is named, else the first that is there.
@@ -215,7 +212,7 @@ pub(crate) fn from_file(
 ) -> Result<FromFile, Faults> {
     let Some((path, text)) = found else {
         let (scalars, warnings) = layers.load::<DevicesFile>()?;
-        return Ok(FromFile { scalars, resources: Vec::new(), gdp: true, log_level: None, warnings });
+        return Ok(FromFile { scalars, resources: Vec::new(), log_level: None, warnings });
     };
     let name = path.display().to_string();
     let document = one(&name, text)?;
@@ -225,16 +222,17 @@ pub(crate) fn from_file(
     }
     let (mut scalars, warnings) = layers.clone().file(name, text.clone()).load::<DevicesFile>()?;
     let lists = [("devices", std::mem::take(&mut scalars.devices)), ("device", std::mem::take(&mut scalars.device))];
-    let located = |document: &Arc<Document>, key: &str, at: usize, value| Located {
-        value,
+    let located = |document: &Arc<Document>, key: &str, at: usize, resource| Located {
+        resource,
         place: Place::new(Arc::clone(document), Path::default().key(key).index(at), Arc::default()),
+        gdp: false,
     };
     let resources = document.iter().flat_map(|document| {
         lists.clone().into_iter().flat_map(move |(key, list)| {
-            list.into_iter().enumerate().map(move |(at, value)| located(document, key, at, value))
+            list.into_iter().enumerate().map(move |(at, resource)| located(document, key, at, resource))
         })
     });
-    Ok(FromFile { resources: resources.collect(), scalars, gdp: false, log_level: None, warnings })
+    Ok(FromFile { resources: resources.collect(), scalars, log_level: None, warnings })
 }
 
 /// The only document of a text; none where there is nothing in it.
@@ -266,26 +264,24 @@ fn of_gdp(document: &Arc<Document>, layers: &Layers) -> Result<FromFile, Faults>
         ..over
     };
     let warnings = warnings.into_iter().chain(odd).collect();
-    Ok(FromFile { scalars, resources: devices, gdp: true, log_level, warnings })
+    Ok(FromFile { scalars, resources: devices, log_level, warnings })
 }
 
 /// What the `--device` flags say.
 pub(crate) struct FromFlags {
-    resources: Vec<Located<Resource>>,
-    gdp: bool,
+    resources: Vec<Located>,
     warnings: Faults,
 }
 
 /// Reads the values of `--device`, each in the dialect that it is written in.
 pub(crate) fn from_flags(values: &[String], by_name: bool) -> Result<FromFlags, Faults> {
-    let mut read = FromFlags { resources: Vec::new(), gdp: true, warnings: Faults::default() };
+    let mut read = FromFlags { resources: Vec::new(), warnings: Faults::default() };
     let mut wrong = Faults::default();
     for (at, value) in values.iter().enumerate() {
         let name = if values.len() == 1 { "--device".to_owned() } else { format!("--device {}", at + 1) };
         match from_flag(&name, value, by_name) {
-            Ok((resource, gdp, warnings)) => {
+            Ok((resource, warnings)) => {
                 read.resources.push(resource);
-                read.gdp &= gdp;
                 read.warnings.extend(warnings);
             }
             Err(faults) => wrong.extend(faults),
@@ -294,13 +290,13 @@ pub(crate) fn from_flags(values: &[String], by_name: bool) -> Result<FromFlags, 
     wrong.into_result(()).map(|((), _)| read)
 }
 
-fn from_flag(name: &str, value: &str, by_name: bool) -> Result<(Located<Resource>, bool, Faults), Faults> {
+fn from_flag(name: &str, value: &str, by_name: bool) -> Result<(Located, Faults), Faults> {
     let document = one(name, value.as_bytes())?.ok_or_else(|| gdp::read::empty(name))?;
     if gdp::dialect::is_device_of_gdp(document.value(), by_name) {
         let (device, faults) = gdp::read::device(&document);
         let ((), warnings) = faults.into_result(())?;
-        return device.map(|device| (device, true, warnings)).ok_or_else(|| gdp::read::empty(name).into());
+        return device.map(|device| (device, warnings)).ok_or_else(|| gdp::read::empty(name).into());
     }
-    let (value, warnings) = Layers::new(PREFIX).file(name, value).load::<Resource>()?;
-    Ok((Located { value, place: Place::new(document, Path::default(), Arc::default()) }, false, warnings))
+    let (resource, warnings) = Layers::new(PREFIX).file(name, value).load::<Resource>()?;
+    Ok((Located { resource, place: Place::new(document, Path::default(), Arc::default()), gdp: false }, warnings))
 }

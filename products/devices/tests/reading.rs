@@ -87,24 +87,24 @@ fn the_agreed_file_is_read_whole() {
     let read = yaml(CONTRACT);
     assert!(read.warnings.is_empty(), "{}", read.warnings);
     let [serial, zigbee, disk, sata, kvm, slot] = &read.resources[..] else { panic!("{:?}", read.resources) };
-    let path = &serial.value.groups[0].paths.as_ref().unwrap()[0];
+    let path = &serial.resource.groups[0].paths.as_ref().unwrap()[0];
     assert_eq!((path.path.as_deref(), path.optional), (Some("/dev/ttyUSB*"), Some(true)));
-    let usb = &zigbee.value.groups[0].usb.as_ref().unwrap()[0];
+    let usb = &zigbee.resource.groups[0].usb.as_ref().unwrap()[0];
     assert_eq!(
         (usb.vendor.as_deref(), usb.product.as_deref(), usb.child),
         (Some("10c4"), Some("0403"), Some(Child::Tty))
     );
-    let block = disk.value.groups[0].block.as_ref().unwrap();
+    let block = disk.resource.groups[0].block.as_ref().unwrap();
     assert_eq!(
         (&block.transport[..], block.min_size.unwrap().bytes()),
         (&[Transport::Sata, Transport::Nvme][..], 100 << 30)
     );
-    assert_eq!(disk.value.prefer, Some(Prefer::Packed));
-    assert_eq!(sata.value.socket.as_deref(), Some("sata.sock"));
-    assert_eq!(kvm.value.groups[0].count, Some(1000));
-    let values = &slot.value.groups[0].counted.as_ref().unwrap().values;
+    assert_eq!(disk.resource.prefer, Some(Prefer::Packed));
+    assert_eq!(sata.resource.socket.as_deref(), Some("sata.sock"));
+    assert_eq!(kvm.resource.groups[0].count, Some(1000));
+    let values = &slot.resource.groups[0].counted.as_ref().unwrap().values;
     assert_eq!(values, &["a", "1", "0644"].map(Verbatim::from));
-    assert!(!read.only_gdp);
+    assert!(!serial.gdp);
 }
 
 #[test]
@@ -151,7 +151,7 @@ devices:
 devices.yaml:1:1: domian: unknown key, did you mean \"domain\"?
 devices.yaml:2:8: audit: \"30\" needs a unit, such as \"30s\" for seconds
 devices.yaml:4:9: devices[0].name: expected text, found a list
-devices.yaml:6:25: devices[0].groups[0].block.transport[0]: expected sata, sas, scsi, nvme, virtio, mmc, usb, iscsi, fc or loop, found \"stat\"
+devices.yaml:6:25: devices[0].groups[0].block.transport[0]: expected sata, sas, scsi, nvme, nvme-fabric, virtio, mmc, usb, iscsi, fc, loop, dm, md, nbd or ram, found \"stat\"
 devices.yaml:6:41: devices[0].groups[0].block.minSize: \"5 GB\" is no size such as 4096, 10Mi, 10MiB or 1G
 devices.yaml:7:21: devices[0].groups[1].usb[0].vendor: expected text or a number or true or false, found a map
 devices.yaml:7:25: devices[0].groups[1].usb[0].chlid: unknown key, did you mean \"child\"?
@@ -168,9 +168,9 @@ fn a_flag_describes_a_device_in_either_dialect_and_replaces_the_files() {
     let ours = "{name: radio, groups: [{usb: [{vendor: 0403, child: tty}]}]}";
     let args = SettingsArgs { devices: vec![theirs.into(), ours.into()], ..SettingsArgs::default() };
     let read = case.ours(&args).unwrap();
-    let names: Vec<&str> = read.resources.iter().filter_map(|resource| resource.value.name.as_deref()).collect();
+    let names: Vec<&str> = read.resources.iter().filter_map(|resource| resource.resource.name.as_deref()).collect();
     assert_eq!(names, ["fuse", "radio"]);
-    assert_eq!(read.resources[0].value.groups[0].paths.as_ref().unwrap()[0].path.as_deref(), Some("/dev/fuse"));
+    assert_eq!(read.resources[0].resource.groups[0].paths.as_ref().unwrap()[0].path.as_deref(), Some("/dev/fuse"));
     assert_eq!(
         read.warnings.to_string(),
         "--device 1:1:69: warning: color: unknown key, passed over as the generic-device-plugin does"
@@ -197,12 +197,12 @@ device:
     let theirs = Case::new("config.yaml", text).theirs(&[]).unwrap();
     assert_eq!(theirs.log_level, "warn");
     for read in [&ours, &theirs.configuration] {
-        assert!(read.only_gdp);
+        assert!(read.resources[0].gdp);
         assert_eq!(read.settings.domain.as_deref(), Some("x.org"));
         assert_eq!(read.settings.admin, Some(Address::Tcp { host: "::".into(), port: 9090 }));
         let [camera] = &read.resources[..] else { panic!("{:?}", read.resources) };
-        let groups = &camera.value.groups;
-        assert_eq!((camera.value.name.as_deref(), groups[0].count), (Some("camera"), None));
+        let groups = &camera.resource.groups;
+        assert_eq!((camera.resource.name.as_deref(), groups[0].count), (Some("camera"), None));
         let path = &groups[0].paths.as_ref().unwrap()[0];
         assert_eq!(
             (path.mount_path.as_deref(), path.limit, path.kind),
@@ -232,11 +232,11 @@ fn g11_numbers_as_usb_ids_are_hexadecimal_in_every_route() {
         let flag = Case::new("other", "");
         for (case, args) in [(&file, &[][..]), (&flag, &["--device", &text][..])] {
             let configuration = case.theirs(args).unwrap().configuration;
-            let usb = &configuration.resources[0].value.groups[0].usb.as_ref().unwrap()[0];
+            let usb = &configuration.resources[0].resource.groups[0].usb.as_ref().unwrap()[0];
             assert_eq!(usb.vendor.as_deref(), Some(read), "{vendor}");
         }
         let ours = Case::new("devices.yaml", &format!("ids: short\ndevices: [{text}]")).ours(&SettingsArgs::default());
-        let usb = ours.unwrap().resources[0].value.groups[0].usb.clone().unwrap();
+        let usb = ours.unwrap().resources[0].resource.groups[0].usb.clone().unwrap();
         assert_eq!(usb[0].vendor.as_deref(), Some(read), "{vendor}");
     }
 }

@@ -19,6 +19,8 @@ struct Outrigger {
 enum Command {
     #[command(flatten)]
     Pods(outrigger_pods::Command),
+    /// Hand out devices of this machine: disks, serial ports, cameras, anything in /dev
+    Devices(outrigger_devices::args::DevicesArgs),
     /// Print the JSON Schema of a configuration file
     Schema(surface::SchemaArgs),
     /// Print the completions for a shell
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     outrigger_host_launcher::agent::dispatch();
     match typed::read().command {
         Command::Pods(command) => outrigger_pods::execute(command, outrigger_pods::Parts::default()),
+        Command::Devices(args) => outrigger_devices::execute(args),
         Command::Schema(args) => surface::schema(&args),
         Command::Completions(args) => surface::completions(&args),
         Command::Man(args) => surface::man(&args),

@@ -12,7 +12,8 @@ use crate::Outrigger;
 /// `outrigger schema`
 #[derive(Args)]
 #[command(after_help = "Examples:\n  outrigger schema                       List what has a schema\n  \
-                        outrigger schema run > run.schema.json Of run.yaml, for an editor")]
+                        outrigger schema run > run.schema.json Of run.yaml, for an editor\n  \
+                        outrigger schema devices               Of devices.yaml")]
 pub struct SchemaArgs {
     /// The command whose configuration file is meant, for example `run`
     #[arg(value_name = "COMMAND")]
@@ -39,7 +40,7 @@ pub struct ManArgs {
 
 /// Prints the schema of one configuration file, or which there are.
 pub fn schema(args: &SchemaArgs) -> ExitCode {
-    let known = outrigger_pods::schemas();
+    let known = [outrigger_pods::schemas(), outrigger_devices::schemas()].concat();
     let wanted = args.command.join(" ");
     let text = match known.iter().find(|(name, _)| *name == wanted) {
         Some((_, schema)) => format!("{schema:#}\n"),

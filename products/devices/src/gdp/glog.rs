@@ -155,8 +155,8 @@ mod tests {
     fn the_profile_is_one_resource_under_its_old_socket_without_an_admin_endpoint() {
         let profile = profile(&Surroundings::default()).unwrap();
         let [sata] = &profile.resources[..] else { panic!("{:?}", profile.resources) };
-        assert_eq!(sata.value.resource.as_deref(), Some("kubedev.org/sata"));
-        assert_eq!(sata.value.socket.as_deref(), Some("sata.sock"));
+        assert_eq!(sata.resource.resource.as_deref(), Some("kubedev.org/sata"));
+        assert_eq!(sata.resource.socket.as_deref(), Some("sata.sock"));
         assert_eq!(profile.settings.admin, None);
         assert!(profile.warnings.is_empty());
     }

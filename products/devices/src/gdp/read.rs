@@ -25,7 +25,7 @@ pub struct GdpFile {
     /// `plugin-directory`.
     pub plugin_directory: Option<String>,
     /// The devices, with their places.
-    pub devices: Vec<Located<Resource>>,
+    pub devices: Vec<Located>,
 }
 
 /// Reads a whole file.
@@ -55,17 +55,17 @@ pub fn file(document: &Arc<Document>) -> (GdpFile, Faults) {
 }
 
 /// Reads the value of one `--device`.
-pub fn device(document: &Arc<Document>) -> (Option<Located<Resource>>, Faults) {
+pub fn device(document: &Arc<Document>) -> (Option<Located>, Faults) {
     let mut reader = Reader::new(document);
     let device = reader.device(document.value(), &Path::default());
     let devices = device.into_iter().map(|device| (device, Path::default())).collect();
     (located(devices, document, reader.spelling).pop(), reader.faults)
 }
 
-fn located(devices: Vec<(Resource, Path)>, document: &Arc<Document>, spelling: Spelling) -> Vec<Located<Resource>> {
+fn located(devices: Vec<(Resource, Path)>, document: &Arc<Document>, spelling: Spelling) -> Vec<Located> {
     let spelling = Arc::new(spelling);
     let place = |path| Place::new(Arc::clone(document), path, Arc::clone(&spelling));
-    devices.into_iter().map(|(value, path)| Located { value, place: place(path) }).collect()
+    devices.into_iter().map(|(resource, path)| Located { resource, place: place(path), gdp: true }).collect()
 }
 
 /// The keys of one map, by their names in lower case, each with how it is written.
@@ -254,18 +254,12 @@ impl<'d> Reader<'d> {
             Some(Verbatim(id))
         };
         let (vendor, product) = (id(self, "vendor"), id(self, "product"));
-        let serial = self.verbatim(&mut keys, "serial").filter(|serial| !serial.is_empty());
+        let serial = self.verbatim(&mut keys, "serial").filter(|serial| !serial.is_empty()).map(Verbatim);
         self.pass_over(keys);
         // Where a number is not given, that program compares with 0.
         let number = |id: Option<Verbatim>| Some(id.unwrap_or_else(|| Verbatim::from("0000")));
-        let serial = serial.map(|serial| Verbatim(literally(&serial)));
         Some(UsbRule { vendor: number(vendor), product: number(product), serial, ..UsbRule::default() })
     }
-}
-
-/// A glob that matches this text alone.
-fn literally(text: &str) -> String {
-    text.chars().flat_map(|c| "*?[]\\".contains(c).then_some('\\').into_iter().chain([c])).collect()
 }
 
 /// `^[a-z0-9][-a-z0-9]*[a-z0-9]$`

@@ -1,0 +1,139 @@
+//! `outrigger devices list`: which devices are offered, which are not, and why.
+
+use outrigger_config::yaml;
+use outrigger_device_core::decide::{Claims, Decision, Finding, Reason, Status};
+use serde_json::{Value, json};
+
+use super::{CommandError, configured};
+use crate::args::{Form, ListArgs};
+use crate::claims::{self, Holders};
+use crate::out::{self, table};
+use crate::settings::Configuration;
+
+/// Lists, once or again at every change.
+pub fn list(args: &ListArgs) -> Result<u8, CommandError> {
+    let (configuration, inventory) = configured(&args.settings)?;
+    let filter = Filter { resource: args.resource.as_deref(), unmatched: args.all };
+    let (holders, untold) = holders(&configuration);
+    let claims = Claims { held: holders.clone(), ..Claims::default() };
+    let (_, decision) = inventory.decide_once(&claims);
+    out::print(&show(&decision, &holders, filter, args.output))?;
+    if let Some(why) = untold {
+        out::note(&format!("claims are not shown: {why}"));
+    }
+    Ok(0)
+}
+
+/// Who holds what, and why that is not known where it is not.
+pub fn holders(configuration: &Configuration) -> (Holders, Option<String>) {
+    let socket = claims::socket(&configuration.settings.kubelet_directory);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let asked = runtime.map_err(anyhow::Error::new).and_then(|runtime| Ok(runtime.block_on(claims::holders(&socket))?));
+    asked.map_or_else(|error| (Holders::new(), Some(format!("{error:#}"))), |holders| (holders, None))
+}
+
+/// What is shown of the findings.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filter<'f> {
+    /// Only of this resource.
+    pub resource: Option<&'f str>,
+    /// Also what no rule matches.
+    pub unmatched: bool,
+}
+
+/// The list in one of its forms.
+pub fn show(decision: &Decision, holders: &Holders, filter: Filter<'_>, form: Form) -> String {
+    let findings = decision.findings.iter().filter(|finding| is_wanted(finding, filter));
+    let lines: Vec<Line<'_>> = findings.flat_map(|finding| lines(finding, holders)).collect();
+    match form {
+        Form::Table => {
+            let rows: Vec<Vec<String>> = lines.iter().map(Line::cells).collect();
+            table(&["RESOURCE", "ID", "NODE", "STATE", "NUMA", "CLAIM", "WHY"], &rows)
+        }
+        Form::Json => format!("{:#}\n", lines.iter().map(Line::object).collect::<Value>()),
+        Form::Yaml => yaml(&lines.iter().map(Line::object).collect()),
+    }
+}
+
+fn is_wanted(finding: &Finding, filter: Filter<'_>) -> bool {
+    match filter.resource {
+        Some(wanted) => finding.resource.as_deref() == Some(wanted),
+        None => filter.unmatched || finding.status != Status::Unmatched,
+    }
+}
+
+/// A line of the list: a device, or one of several that may hold it.
+struct Line<'f> {
+    finding: &'f Finding,
+    id: Option<&'f str>,
+    claim: Option<&'f str>,
+    /// How many further ids of the device stand for this line.
+    more: usize,
+}
+
+/// A device that nobody holds is one line, however many may; each that is held has its own.
+fn lines<'f>(finding: &'f Finding, holders: &'f Holders) -> Vec<Line<'f>> {
+    let holder = |id: &str| {
+        let resource = finding.resource.as_deref().unwrap_or_default();
+        holders.get(&(resource.to_owned(), id.to_owned())).map(String::as_str)
+    };
+    let (mut lines, mut free) = (Vec::new(), Vec::new());
+    for id in &finding.ids {
+        match holder(id) {
+            Some(claim) => lines.push(Line { finding, id: Some(&**id), claim: Some(claim), more: 0 }),
+            None => free.push(&**id),
+        }
+    }
+    if !free.is_empty() || finding.ids.is_empty() {
+        let more = free.len().saturating_sub(1);
+        lines.push(Line { finding, id: free.first().copied(), claim: None, more });
+    }
+    lines
+}
+
+impl Line<'_> {
+    fn cells(&self) -> Vec<String> {
+        let finding = self.finding;
+        let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
+        let numa: Vec<String> = finding.numa.iter().map(ToString::to_string).collect();
+        let id = match self.id {
+            Some(id) if self.more > 0 => format!("{id} (and {} more)", self.more),
+            id => or_dash(id),
+        };
+        vec![
+            or_dash(finding.resource.as_deref()),
+            id,
+            finding.node.clone().unwrap_or_else(|| finding.name.clone()),
+            finding.status.word().to_owned(),
+            if numa.is_empty() { "-".to_owned() } else { numa.join(",") },
+            self.claim.unwrap_or_default().to_owned(),
+            why(&finding.reasons),
+        ]
+    }
+
+    fn object(&self) -> Value {
+        let finding = self.finding;
+        json!({
+            "resource": finding.resource.as_deref(),
+            "id": self.id,
+            "more": self.more,
+            "device": finding.name,
+            "node": finding.node,
+            "state": finding.status.word(),
+            "numa": finding.numa,
+            "claim": self.claim,
+            "reasons": reasons(&finding.reasons),
+        })
+    }
+}
+
+/// Reasons as one line.
+pub fn why(reasons: &[Reason]) -> String {
+    reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Reasons as values.
+pub fn reasons(reasons: &[Reason]) -> Value {
+    let reason = |reason: &Reason| json!({"reason": reason.label(), "message": reason.to_string()});
+    reasons.iter().map(reason).collect()
+}
