@@ -18,7 +18,8 @@ mod server;
 mod spawn;
 
 pub use channel::{Channel, ConnectError, LOCALHOST};
-pub use server::serve_connection;
+pub use server::{Activity, serve_connection};
+pub use tonic::codegen::tokio_stream::Stream;
 pub use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 
 /// The name of the kubelet's own socket in its device-plugins directory and in its pod-resources directory.

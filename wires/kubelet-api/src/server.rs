@@ -33,6 +33,17 @@ const MAX_HEADERS: u32 = 16 * 1024;
 /// How many bytes of answers one call may hold unsent inside the connection; a larger message is held whole, but only one.
 const SEND_BUFFER: usize = 64 * 1024;
 
+/// What a connection has been used for; shared with whoever decides about its end.
+#[derive(Clone, Debug, Default)]
+pub struct Activity(Arc<AtomicBool>);
+
+impl Activity {
+    /// Whether a call has come on the connection.
+    pub fn was_called(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Answers calls on a connection until its peer ends it or `stop` completes; then no new call is taken, and those under way
 /// are answered first. Dropping the future ends the connection and every call on it at once.
 ///
@@ -43,6 +54,7 @@ const SEND_BUFFER: usize = 64 * 1024;
 pub async fn serve_connection<S>(
     connection: UnixStream,
     service: S,
+    activity: Activity,
     stop: impl Future<Output = ()>,
 ) -> Result<(), hyper::Error>
 where
@@ -50,10 +62,9 @@ where
     S::Future: Send,
 {
     let calls = Owner::default();
-    let was_called = Arc::new(AtomicBool::new(false));
-    let called = Arc::clone(&was_called);
+    let called = activity.clone();
     let answer = service_fn(move |request| {
-        called.store(true, Ordering::Relaxed);
+        called.0.store(true, Ordering::Relaxed);
         service.clone().call(request)
     });
     let served = http2::Builder::new(calls.spawner())
@@ -66,7 +77,7 @@ where
         ended = served.as_mut() => return ended,
         () = stop => (),
     }
-    if !was_called.load(Ordering::Relaxed) {
+    if !activity.was_called() {
         return Ok(()); // Perhaps not even the preface has come; hyper would wait for it.
     }
     served.as_mut().graceful_shutdown();

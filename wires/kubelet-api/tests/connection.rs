@@ -8,7 +8,9 @@ use outrigger_kubelet_api::device_plugin::registration_server::{Registration, Re
 use outrigger_kubelet_api::device_plugin::{
     AllocateRequest, Empty, RegisterRequest, device_plugin_client::DevicePluginClient,
 };
-use outrigger_kubelet_api::{Channel, Code, ConnectError, LOCALHOST, Request, Response, Status, serve_connection};
+use outrigger_kubelet_api::{
+    Activity, Channel, Code, ConnectError, LOCALHOST, Request, Response, Status, serve_connection,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
@@ -47,7 +49,8 @@ async fn a_call_and_its_refusal_cross_the_socket() {
         let refusal = client.register(registration("refused")).await.unwrap_err();
         assert_eq!((refusal.code(), refusal.message()), (Code::InvalidArgument, "refused"));
     };
-    let (served, ()) = tokio::join!(serve_connection(theirs, RegistrationServer::new(Taker), pending()), calls);
+    let (served, ()) =
+        tokio::join!(serve_connection(theirs, RegistrationServer::new(Taker), Activity::default(), pending()), calls);
     served.unwrap();
 }
 
@@ -58,7 +61,8 @@ async fn an_unknown_method_is_unimplemented() {
         let status = DevicePluginClient::new(channel(ours).await).allocate(AllocateRequest::default()).await;
         assert_eq!(status.map(Response::into_inner).unwrap_err().code(), Code::Unimplemented);
     };
-    let (served, ()) = tokio::join!(serve_connection(theirs, RegistrationServer::new(Taker), pending()), calls);
+    let (served, ()) =
+        tokio::join!(serve_connection(theirs, RegistrationServer::new(Taker), Activity::default(), pending()), calls);
     served.unwrap();
 }
 
@@ -68,7 +72,8 @@ async fn a_call_under_way_is_answered_after_the_stop() {
     let (stop, stopped) = oneshot::channel::<()>();
     let mut client = RegistrationClient::new(channel(ours).await);
     let mut late = client.clone();
-    let served = serve_connection(theirs, RegistrationServer::new(Taker), async move { drop(stopped.await) });
+    let activity = Activity::default();
+    let served = serve_connection(theirs, RegistrationServer::new(Taker), activity, async move { drop(stopped.await) });
     let calls = async {
         client.register(registration("v.io/d")).await.unwrap();
         let mut slow = std::pin::pin!(client.register(registration("slow")));
@@ -98,7 +103,7 @@ async fn what_is_no_http2_is_closed_with_an_error() {
     for noise in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], &[0xff; 200]] {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         ours.write_all(noise).await.unwrap();
-        serve_connection(theirs, RegistrationServer::new(Taker), pending()).await.unwrap_err();
+        serve_connection(theirs, RegistrationServer::new(Taker), Activity::default(), pending()).await.unwrap_err();
         // The peer sees the end, after at most a few frames.
         let mut answer = Vec::new();
         drop(ours.read_to_end(&mut answer).await);
@@ -109,7 +114,7 @@ async fn what_is_no_http2_is_closed_with_an_error() {
 #[tokio::test]
 async fn an_idle_connection_ends_at_the_stop() {
     let (_ours, theirs) = UnixStream::pair().unwrap();
-    drop(serve_connection(theirs, RegistrationServer::new(Taker), ready(())).await);
+    drop(serve_connection(theirs, RegistrationServer::new(Taker), Activity::default(), ready(())).await);
 }
 
 #[tokio::test]
