@@ -86,6 +86,13 @@ impl Children {
         }
     }
 
+    /// Waits until no child is running. Cancelling it loses nothing, so it may stand in a `select!`.
+    pub async fn all_ended(&mut self) {
+        while let Some(ended) = self.set.join_next_with_id().await {
+            self.strike(ended);
+        }
+    }
+
     /// How many children are running.
     pub fn len(&mut self) -> usize {
         self.strike_ended();

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -161,6 +162,7 @@ fn logs(request: &Request<Incoming>, shared: &Shared) -> Result<Reply, Refusal> 
     };
     let (pieces, body) = mpsc::channel(PIECES);
     let mut text = LogText::new(query.timestamps);
+    let taken = Arc::clone(&shared.taken);
     let after = async move {
         let _permit = permit;
         loop {
@@ -177,6 +179,7 @@ fn logs(request: &Request<Incoming>, shared: &Shared) -> Result<Reply, Refusal> 
             if pieces.send(piece).await.is_err() || last {
                 return;
             }
+            taken.fetch_add(1, Ordering::Relaxed);
         }
     };
     Ok(streamed("text/plain; charset=utf-8", body, after))

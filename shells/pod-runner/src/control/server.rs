@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -16,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use outrigger_runtime::Children;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -36,7 +37,7 @@ pub(super) const READ_LIMIT: Duration = Duration::from_secs(10);
 /// The most bytes of a request's head.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// How long open connections get to end after the stop.
+/// How long, after the stop, no reader may take anything of a log before the connections that are open are cut.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The pause after a failure to accept that passes by itself.
@@ -54,15 +55,25 @@ pub enum ServeError {
 pub(super) struct Shared {
     pub(super) handle: Handle,
     pub(super) streams: Arc<Semaphore>,
+    /// How many pieces of logs readers have taken.
+    pub(super) taken: Arc<AtomicU64>,
 }
 
-/// Serves the control socket until `stop`. Open streams then have 2 s to come to their end.
+/// Serves the control socket until `stop`. Open streams then come to their end: all of a log is sent, unless its reader takes
+/// nothing for 2 s.
 pub async fn serve(listener: UnixListener, handle: Handle, stop: CancellationToken) -> Result<(), ServeError> {
-    let shared = Arc::new(Shared { handle, streams: Arc::new(Semaphore::new(STREAMS)) });
+    let shared = Arc::new(Shared { handle, streams: Arc::new(Semaphore::new(STREAMS)), taken: Arc::default() });
     let mut connections = Children::new(CONNECTIONS);
     let served = accept(&listener, &shared, &mut connections, &stop).await;
     drop(listener);
-    if let Err(overran) = connections.finish(GRACE).await {
+    loop {
+        let before = shared.taken.load(Ordering::Relaxed);
+        let ended = timeout(GRACE, connections.all_ended()).await.is_ok();
+        if ended || shared.taken.load(Ordering::Relaxed) == before {
+            break;
+        }
+    }
+    if let Err(overran) = connections.finish(Duration::ZERO).await {
         debug!("Control connections were cut: {overran}");
     }
     served

@@ -16,7 +16,7 @@ use outrigger_pod_core::quantity::Quantity;
 use outrigger_pod_directory::log::{LogRules, LogThread, LogTrouble, WrittenLogs};
 use outrigger_pod_directory::{Ending, OwnedRun, RunDirectory};
 use outrigger_runtime::Children;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -135,7 +135,8 @@ pub struct Runner {
     returned: mpsc::Receiver<Returned>,
     /// Whether the disk refused the last write of the status.
     unwritten: bool,
-    control: Option<Bound>,
+    /// The control socket, and what is closed when its server has ended.
+    control: Option<(Bound, oneshot::Receiver<()>)>,
     /// Ends the control socket's server.
     closing: CancellationToken,
     /// Whether the machine was built from a record, and so what its pod stood on must stand again.
@@ -244,15 +245,17 @@ impl Runner {
     fn open_control(&mut self) -> Result<(), RunError> {
         let mut bound = control::bind(self.pod.directory.path())?;
         self.publisher.control(bound.path().to_owned());
+        let (closed, served) = oneshot::channel();
         if let Some(listener) = bound.take_listener() {
             let (handle, closing) = (self.handle.clone(), self.closing.clone());
             self.start("control".to_owned(), async move {
+                let _closed = closed;
                 if let Err(error) = control::serve(listener, handle, closing).await {
                     tracing::error!("{:#}", anyhow::Error::new(error));
                 }
             });
         }
-        self.control = Some(bound);
+        self.control = Some((bound, served));
         Ok(())
     }
 
@@ -391,6 +394,10 @@ impl Runner {
             sleep(LAST_PAUSE).await;
         }
         self.closing.cancel();
+        if let Some((_, served)) = &mut self.control {
+            // Followers of logs get all of them; readers that stand still are cut by the server. Nothing is ever sent here.
+            let _ = served.await;
+        }
         let tasks = std::mem::replace(&mut self.tasks, Children::new(0));
         tasks.finish(LAST_GRACE).await?;
         Ok(Outcome {
