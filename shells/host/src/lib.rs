@@ -4,6 +4,8 @@
 
 mod addresses;
 mod cgroups;
+pub mod devices;
+pub mod events;
 pub mod kernel;
 mod locks;
 pub mod names;

@@ -45,11 +45,11 @@ pub struct Watches {
     shared: Arc<Shared>,
 }
 
-/// The changes of one directory, as somebody wants to know them. Dropping it ends the watch.
+/// The changes of one directory or several, as somebody wants to know them. Dropping it ends the watch.
 #[derive(Debug)]
 pub struct Changes {
     shared: Arc<Shared>,
-    id: u64,
+    ids: Vec<u64>,
     notify: Arc<Notify>,
     /// When the directory is looked at next, where the kernel does not tell.
     next_look: Instant,
@@ -106,26 +106,35 @@ impl Watches {
     ///
     /// Must be called inside a tokio runtime with I/O and time.
     pub fn directory(&self, path: impl Into<PathBuf>) -> Changes {
-        self.subscribe(path.into(), places::NAMES)
+        self.subscribe([path.into()], places::NAMES)
+    }
+
+    /// As [`Watches::directory`], for several together.
+    pub fn directories(&self, paths: impl IntoIterator<Item = PathBuf>) -> Changes {
+        self.subscribe(paths, places::NAMES)
     }
 
     /// As [`Watches::directory`], and a file in it that was open for writing has been closed.
     pub fn contents(&self, path: impl Into<PathBuf>) -> Changes {
-        self.subscribe(path.into(), places::NAMES | WatchFlags::CLOSE_WRITE)
+        self.subscribe([path.into()], places::NAMES | WatchFlags::CLOSE_WRITE)
     }
 
-    fn subscribe(&self, path: PathBuf, wanted: WatchFlags) -> Changes {
-        let path = std::path::absolute(&path).unwrap_or(path);
+    fn subscribe(&self, paths: impl IntoIterator<Item = PathBuf>, wanted: WatchFlags) -> Changes {
         let notify = Arc::new(Notify::new());
         let mut state = self.shared.lock();
-        let id = state.next_id;
-        state.next_id += 1;
-        let subscription =
-            Subscription { path, wanted, notify: Arc::clone(&notify), places: Places::default(), looked: None };
-        state.subscriptions.insert(id, subscription);
-        self.shared.follow(&mut state, id);
+        let mut ids = Vec::new();
+        for path in paths {
+            let path = std::path::absolute(&path).unwrap_or(path);
+            let id = state.next_id;
+            state.next_id += 1;
+            let notify = Arc::clone(&notify);
+            let (places, looked) = (Places::default(), None);
+            state.subscriptions.insert(id, Subscription { path, wanted, notify, places, looked });
+            self.shared.follow(&mut state, id);
+            ids.push(id);
+        }
         drop(state);
-        Changes { next_look: Instant::now() + self.shared.poll, shared: Arc::clone(&self.shared), id, notify }
+        Changes { next_look: Instant::now() + self.shared.poll, shared: Arc::clone(&self.shared), ids, notify }
     }
 
     /// Whether some directory is looked at by the clock, because the kernel refused.
@@ -146,23 +155,27 @@ impl Changes {
                 told = self.shared.instance.told() => self.shared.pass_on(told),
                 () = sleep_until(self.next_look), if is_polled => {
                     self.next_look = Instant::now() + self.shared.poll;
-                    self.shared.look(self.id);
+                    self.ids.iter().for_each(|id| self.shared.look(*id));
                 }
             }
         }
     }
 
-    /// Whether this directory is looked at by the clock.
+    /// Whether one of its directories is looked at by the clock.
     fn is_polled(&self) -> bool {
-        self.shared.lock().subscriptions.get(&self.id).is_some_and(|subscription| subscription.looked.is_some())
+        let state = self.shared.lock();
+        let mut own = self.ids.iter().filter_map(|id| state.subscriptions.get(id));
+        own.any(|subscription| subscription.looked.is_some())
     }
 }
 
 impl Drop for Changes {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        state.subscriptions.remove(&self.id);
-        self.shared.replace(&mut state, self.id, &BTreeSet::new());
+        for id in &self.ids {
+            state.subscriptions.remove(id);
+            self.shared.replace(&mut state, *id, &BTreeSet::new());
+        }
     }
 }
 
@@ -270,7 +283,7 @@ impl Shared {
     /// Looks at a directory that the kernel does not tell about, and asks the kernel again.
     fn look(&self, id: u64) {
         let mut state = self.lock();
-        let Some(subscription) = state.subscriptions.get_mut(&id) else { return };
+        let Some(subscription) = state.subscriptions.get_mut(&id).filter(|it| it.looked.is_some()) else { return };
         let now = Fingerprint::of(&subscription.path);
         if subscription.looked.is_some_and(|before| before != now) {
             subscription.looked = Some(now);
