@@ -176,8 +176,12 @@ impl Life {
         }
     }
 
-    /// Looks whether a newer instance is served, and is silent or speaks accordingly.
+    /// Looks whether a newer instance is served, and is silent or speaks accordingly. One that is known counts as long as
+    /// its connection lasts, since the kubelet may have removed its socket's file.
     async fn look_for_newer(&mut self) {
+        if self.newer.as_ref().is_some_and(Newer::is_served) {
+            return;
+        }
         let own = self.serving.as_ref().and_then(|serving| serving.socket.instance);
         let name = self.board.name().clone();
         self.newer = match own {

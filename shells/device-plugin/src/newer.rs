@@ -9,6 +9,7 @@
 //!
 //! What it does not do: it asks the newer instance nothing.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use tokio::net::UnixStream;
@@ -36,16 +37,21 @@ impl Newer {
 
     /// Waits until the connection ends. The newer instance ends it after a while, since we never call; then one looks again.
     pub(crate) async fn ended(&self) {
-        let mut said = [0; 256];
-        loop {
+        while self.is_served() {
             if self.0.readable().await.is_err() {
                 return;
             }
+        }
+    }
+
+    /// Whether the connection has not ended.
+    pub(crate) fn is_served(&self) -> bool {
+        let mut said = [0; 256]; // The beginning of HTTP/2, which a server says unasked.
+        loop {
             match self.0.try_read(&mut said) {
-                Ok(0) => return,
+                Ok(0) => return false,
                 Ok(_) => (),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => (),
-                Err(_) => return,
+                Err(error) => return error.kind() == ErrorKind::WouldBlock,
             }
         }
     }

@@ -26,6 +26,9 @@ use crate::spawn::Owner;
 /// The `:authority` that a kubelet sends to device plugins, and that we send to it.
 pub const LOCALHOST: &str = "localhost";
 
+/// How many bytes the peer may send before we have read them: HTTP/2's default, with which grpc-go begins too.
+const WINDOW: u32 = 65_535;
+
 /// A connection to a gRPC server. Clones share it; it ends with the last clone.
 ///
 /// Given to a generated client:
@@ -94,6 +97,8 @@ impl Channel {
             Authority::try_from(authority).map_err(|_| ConnectError::Authority { authority: authority.to_owned() })?;
         let connection = Owner::default();
         let (requests, driver) = http2::Builder::new(connection.spawner())
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|source| ConnectError::Handshake { path: path.to_owned(), source })?;
