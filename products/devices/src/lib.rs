@@ -8,7 +8,7 @@
 //! Read in this order: [`args`] is the command line; [`file`] is `devices.yaml`, [`settings`] reads it, [`gdp`] reads what
 //! is written for the programs that this one replaces, [`place`] tells where in it something stands, [`rules`] makes of it
 //! what the core decides by. [`survey`] looks at the machine, [`inventory`] joins both. `claims` asks the kubelet who has
-//! what; `commands` tell people.
+//! what; [`provider`] hands devices to `outrigger run`; `commands` tell people.
 
 use std::process::ExitCode;
 
@@ -20,6 +20,7 @@ pub mod gdp;
 pub mod inventory;
 mod out;
 pub mod place;
+pub mod provider;
 pub mod rules;
 pub mod settings;
 pub mod survey;

@@ -3,26 +3,24 @@
 //!
 //! What it does not do: it fails no command. What cannot be brought to its end is told, and the next command tries again.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use outrigger_host_launcher::HostLauncher;
-use outrigger_launcher::claims::Provider;
 use outrigger_pod_directory::{DirectoryError, Kind, RunDirectory, StateDirectory};
 use outrigger_pod_runner::recover::recover;
 
+use crate::Providers;
 use crate::record::chain;
 use crate::show::out;
 
 /// Brings every abandoned run to its end.
-pub fn end(state: &StateDirectory, providers: &[Arc<dyn Provider>]) {
+pub fn end(state: &StateDirectory, providers: impl FnOnce() -> Providers) {
     let found = match abandoned(state) {
         Ok(found) if found.is_empty() => return,
         Ok(found) => found,
         // The command itself meets the same directory and says what is wrong with it.
         Err(_) => return,
     };
-    if let Err(error) = end_all(&found, providers) {
+    if let Err(error) = end_all(&found, &providers()) {
         out::note(&format!("outrigger: pods whose runner died could not be brought to their end: {error:#}"));
     }
 }
@@ -38,7 +36,7 @@ fn abandoned(state: &StateDirectory) -> Result<Vec<RunDirectory>, DirectoryError
 }
 
 /// Every launcher's containers are processes below agents of the host launcher, which so ends what is left of any.
-fn end_all(found: &[RunDirectory], providers: &[Arc<dyn Provider>]) -> anyhow::Result<()> {
+fn end_all(found: &[RunDirectory], providers: &Providers) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let launcher = HostLauncher::new()?;
     for run in found {

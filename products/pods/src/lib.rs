@@ -5,6 +5,7 @@
 //! to what a killed runner left, `commands` are the companions of `run`; `view` and `show` are how things look. What runs a pod is the pod runner; what a manifest
 //! means is `pod-core`'s.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -30,11 +31,25 @@ mod view;
 pub use args::Command;
 use settings::{Settings, SettingsError};
 
+/// What hands out CPUs, devices and licenses.
+pub type Providers = Vec<Arc<dyn Provider>>;
+
 /// What the executable wires in: the products that hand out what Kubernetes does not know.
-#[derive(Default)]
+#[derive(Clone, Copy)]
 pub struct Parts {
-    /// CPUs, devices, licenses.
-    pub providers: Vec<Arc<dyn Provider>>,
+    /// Makes them, of the machine configuration in this directory, else of the usual ones. A wrong configuration of theirs
+    /// is an error.
+    pub providers: fn(Option<&Path>) -> anyhow::Result<Providers>,
+}
+
+impl Parts {
+    /// For a command that does not depend on them: what is wrong with their configuration is told, and that is all.
+    fn providers_if_any(&self, places: &args::PlaceArgs) -> Providers {
+        (self.providers)(places.config_dir.as_deref()).unwrap_or_else(|error| {
+            show::out::note(&format!("outrigger: what this machine hands out is not known: {error:#}"));
+            Providers::new()
+        })
+    }
 }
 
 /// Runs one command to its end; what it answers is the exit code of the process.
@@ -88,7 +103,7 @@ fn with_state(
     work: impl FnOnce(&Settings) -> anyhow::Result<i32>,
 ) -> anyhow::Result<i32> {
     let settings = settings::of_places(places)?;
-    abandoned::end(&settings.state, &parts.providers);
+    abandoned::end(&settings.state, || parts.providers_if_any(places));
     work(&settings)
 }
 
@@ -99,7 +114,7 @@ fn talk(
     work: impl AsyncFnOnce(&StateDirectory, &CancellationToken) -> anyhow::Result<i32>,
 ) -> anyhow::Result<i32> {
     let settings = settings::of_places(places)?;
-    abandoned::end(&settings.state, &parts.providers);
+    abandoned::end(&settings.state, || parts.providers_if_any(places));
     runtime::block_on(async |stop| work(&settings.state, stop.token()).await)
 }
 

@@ -28,13 +28,13 @@ use outrigger_pod_directory::KeepRules;
 use outrigger_pod_directory::log::LogThread;
 use outrigger_pod_runner::drive::Clock;
 
-use crate::Parts;
 use crate::args::{Form, RunArgs};
 use crate::launcher::{self, Chosen};
 use crate::manifest::{self, Work};
 use crate::runtime;
 use crate::settings::{self, LauncherChoice, Settings, Surroundings};
 use crate::show::{objects, out, plan};
+use crate::{Parts, Providers};
 use errand::{Errand, How, What};
 use foreground::Wish;
 use pod::Tools;
@@ -54,23 +54,30 @@ pub fn run(args: &RunArgs, parts: Parts) -> anyhow::Result<i32> {
     how.timeout = args.how.timeout;
     how.keep = args.how.keep;
     how.pod_ip = args.given.pod_ip;
+    how.config_dir.clone_from(&args.settings.places.config_dir);
     let launcher = launcher_of(&how)?;
     let mut notes = Vec::new();
     let errands = prepare::errands(work, &given, &how, &mut notes)?;
     for note in notes {
         out::note(&format!("outrigger: {note}"));
     }
-    tell(&prepare::examine(&errands, &launcher, &parts.providers, args.how.strict)?);
+    let places = &args.settings.places;
+    let providers = if prepare::asks_providers(&errands) {
+        (parts.providers)(places.config_dir.as_deref())?
+    } else {
+        Providers::new()
+    };
+    tell(&prepare::examine(&errands, &launcher, &providers, args.how.strict)?);
     let mut errands: Vec<Errand> = errands.into_iter().map(|(_, errand)| errand).collect();
     if args.how.dry_run {
         return dry_run(&errands, args.how.output);
     }
-    crate::abandoned::end(&settings.state, &parts.providers);
+    crate::abandoned::end(&settings.state, || parts.providers_if_any(places));
     prune(&settings);
     if args.how.detach {
         return detach::detach(&errands, &args.given.env);
     }
-    let tools = tools(launcher, parts)?;
+    let tools = tools(launcher, providers)?;
     let wish = Wish { form: args.how.output, quiet: args.how.quiet };
     runtime::block_on(async |stop| Box::pin(foreground::run(std::mem::take(&mut errands), tools, wish, stop)).await)
 }
@@ -78,7 +85,12 @@ pub fn run(args: &RunArgs, parts: Parts) -> anyhow::Result<i32> {
 /// The process of one detached pod or Job.
 pub fn detached(parts: Parts) -> anyhow::Result<i32> {
     let errand = detach::errand()?;
-    let tools = tools(launcher_of(&errand.how)?, parts)?;
+    let providers = if prepare::asks(&errand.what) {
+        (parts.providers)(errand.how.config_dir.as_deref())?
+    } else {
+        Providers::new()
+    };
+    let tools = tools(launcher_of(&errand.how)?, providers)?;
     runtime::block_on(async |stop| Box::pin(detach::carry_out(errand, tools, stop)).await)
 }
 
@@ -107,9 +119,9 @@ fn launcher_of(how: &How) -> anyhow::Result<Arc<dyn Launcher>> {
     }
 }
 
-fn tools(launcher: Arc<dyn Launcher>, parts: Parts) -> anyhow::Result<Tools> {
+fn tools(launcher: Arc<dyn Launcher>, providers: Providers) -> anyhow::Result<Tools> {
     let logs = LogThread::start().context("the thread that writes logs cannot be started")?;
-    Ok(Tools { launcher, providers: parts.providers, logs: Arc::new(logs), clock: Clock::default() })
+    Ok(Tools { launcher, providers, logs: Arc::new(logs), clock: Clock::default() })
 }
 
 fn tell(warnings: &Faults) {

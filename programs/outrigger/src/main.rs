@@ -31,6 +31,9 @@ enum Command {
     Version,
 }
 
+/// What hands out devices to the pods of `outrigger run`.
+const PARTS: outrigger_pods::Parts = outrigger_pods::Parts { providers: outrigger_devices::provider::providers };
+
 const EXAMPLES: &str = "\
 Examples:
   outrigger run pod.yaml       Run a pod, follow its logs, end with its exit code
@@ -41,7 +44,7 @@ fn main() -> ExitCode {
     // First of all: a container's init is this executable started anew, before any parser or runtime.
     outrigger_host_launcher::agent::dispatch();
     match typed::read().command {
-        Command::Pods(command) => outrigger_pods::execute(command, outrigger_pods::Parts::default()),
+        Command::Pods(command) => outrigger_pods::execute(command, PARTS),
         Command::Devices(args) => outrigger_devices::execute(args),
         Command::Schema(args) => surface::schema(&args),
         Command::Completions(args) => surface::completions(&args),

@@ -78,6 +78,8 @@ pub struct How {
     pub keep: bool,
     /// The address to report.
     pub pod_ip: Option<IpAddr>,
+    /// Where the machine's configuration is, where that was named.
+    pub config_dir: Option<PathBuf>,
 }
 
 impl What {
@@ -138,6 +140,7 @@ impl How {
             timeout: None,
             keep: false,
             pod_ip: None,
+            config_dir: None,
         }
     }
 }

@@ -114,6 +114,16 @@ fn identify(metadata: &mut ObjectMeta) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether any of them asks for something that a provider may hand out.
+pub fn asks_providers(errands: &[(Place, Errand)]) -> bool {
+    errands.iter().any(|(_, errand)| asks(&errand.what))
+}
+
+/// Whether this one does.
+pub fn asks(what: &What) -> bool {
+    pod_of(what).0.spec.as_ref().is_some_and(resources::asks_providers)
+}
+
 /// Everything that is refused or warned of before anything starts.
 pub fn examine(
     errands: &[(Place, Errand)],

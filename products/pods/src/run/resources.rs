@@ -18,6 +18,12 @@ pub fn ignore(spec: &mut PodSpec, ignored: &[String]) {
     }
 }
 
+/// Whether a pod asks for something that the kernel does not hand out.
+pub fn asks_providers(spec: &PodSpec) -> bool {
+    let mut containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    containers.any(|container| asked(container).any(|(_, name)| !is_of_the_kernel(name)))
+}
+
 /// The resources of a pod that nothing here serves: field path, and what to say.
 pub fn unserved(spec: &PodSpec, providers: &[std::sync::Arc<dyn Provider>]) -> Vec<(String, String, String)> {
     let served: BTreeSet<String> =

@@ -1,0 +1,177 @@
+//! Which units a pod gets, and their locks: all that it asks for, or none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use outrigger_device_core::decide::Decision;
+use outrigger_device_core::prefer::{Choice, prefer};
+use outrigger_device_core::rules::{Prefer, Rules};
+use outrigger_device_core::unit::Unit;
+use outrigger_host::{Attempt, LockHolder, Locks, MachineLock};
+use outrigger_launcher::claims::ClaimError;
+use outrigger_pod_core::plan::{ContainerName, PodPlan, Role};
+use rustix::fs::{Access, access};
+use serde_json::json;
+
+use super::offered;
+use crate::claims::Holders;
+
+/// The kind of lock that devices have.
+pub const KIND: &str = "devices";
+
+/// Chooses for one pod.
+pub struct Chooser<'c> {
+    rules: &'c Rules,
+    decision: &'c Decision,
+    holders: &'c Holders,
+    locks: Locks,
+    plan: &'c PodPlan,
+    taken: BTreeMap<Arc<str>, Vec<MachineLock>>,
+    /// What an init container had, for those after it.
+    used_up: BTreeMap<String, Vec<Unit>>,
+}
+
+/// Why a unit that is offered was not given.
+struct Passed {
+    id: Arc<str>,
+    why: String,
+    /// Whether it may be had later.
+    later: bool,
+}
+
+impl<'c> Chooser<'c> {
+    /// Among what is offered, without what `holders` have.
+    pub fn new(
+        rules: &'c Rules,
+        decision: &'c Decision,
+        holders: &'c Holders,
+        locks: Locks,
+        plan: &'c PodPlan,
+    ) -> Self {
+        Self { rules, decision, holders, locks, plan, taken: BTreeMap::new(), used_up: BTreeMap::new() }
+    }
+
+    /// The units for one container. What an init container had is given to those after it, as a kubelet does; what others
+    /// have is their own (`pkg/kubelet/cm/devicemanager/manager.go`, `devicesToAllocate`).
+    pub fn choose(&mut self, container: &ContainerName, resource: &str, amount: u64) -> Result<Vec<Unit>, ClaimError> {
+        let amount = usize::try_from(amount).unwrap_or(usize::MAX);
+        let role = self.plan.container(container).map_or(Role::Main, |container| container.role);
+        let mut chosen = self.reused(resource, amount);
+        let mut passed = Vec::new();
+        while chosen.len() < amount {
+            let missing = amount - chosen.len();
+            let next = self.best(resource, &chosen, &passed, missing);
+            if next.is_empty() {
+                return Err(self.too_few(resource, amount, &passed));
+            }
+            for unit in next {
+                match self.lock(unit)? {
+                    None => chosen.push(unit.clone()),
+                    Some(why) => passed.push(why),
+                }
+            }
+        }
+        if role == Role::Init {
+            self.used_up.entry(resource.to_owned()).or_default().extend(chosen.iter().cloned());
+        }
+        Ok(chosen)
+    }
+
+    /// The locks of all that was chosen.
+    pub fn into_locks(self) -> Vec<MachineLock> {
+        self.taken.into_values().flatten().collect()
+    }
+
+    fn reused(&mut self, resource: &str, amount: usize) -> Vec<Unit> {
+        let used = self.used_up.entry(resource.to_owned()).or_default();
+        let count = used.len().min(amount);
+        used.drain(..count).collect()
+    }
+
+    /// As many of the free ones as are missing, as the configuration prefers them.
+    fn best(&self, resource: &str, chosen: &[Unit], passed: &[Passed], missing: usize) -> Vec<&'c Unit> {
+        let is_passed = |unit: &Unit| passed.iter().any(|passed| passed.id == unit.id);
+        let units: Vec<&Unit> = offered(self.decision, resource);
+        let free = units.iter().filter(|unit| !self.taken.contains_key(&unit.id) && !is_passed(unit));
+        let available: Vec<Choice> = free.copied().chain(chosen).map(Choice::of).collect::<Vec<_>>();
+        let must: Vec<&str> = chosen.iter().map(|unit| &*unit.id).collect();
+        let how = units.first().and_then(|unit| self.rules.resources.get(unit.body.rule));
+        let how = how.map_or(Prefer::None, |resource| resource.prefer);
+        let best: BTreeSet<Arc<str>> = prefer(how, &available, &must, chosen.len() + missing).into_iter().collect();
+        units.into_iter().filter(|unit| best.contains(&unit.id) && !must.contains(&&*unit.id)).collect()
+    }
+
+    /// Takes a unit's locks; answers why not where somebody else has it.
+    fn lock(&mut self, unit: &Unit) -> Result<Option<Passed>, ClaimError> {
+        let passed = |why, later| Some(Passed { id: Arc::clone(&unit.id), why, later });
+        if let Some(who) = self.holders.get(&(unit.body.resource.to_string(), unit.id.to_string())) {
+            return Ok(passed(format!("{} is in use by {who}", unit.name()), true));
+        }
+        if let Some(node) = closed(unit) {
+            return Ok(passed(format!("this user may not open {node}"), false));
+        }
+        let text = json!({
+            "who": format!("pod {}/{}", self.plan.namespace, self.plan.name),
+            "resource": &*unit.body.resource,
+            "id": &*unit.id,
+        });
+        let mut locks = Vec::new();
+        for name in unit.locks() {
+            let attempt = self.locks.try_lock(KIND, &name, &text.to_string()).map_err(|error| ClaimError::Refused {
+                resource: unit.body.resource.to_string(),
+                why: format!("{:#}", anyhow::Error::new(error)),
+            })?;
+            match attempt {
+                Attempt::Locked(lock) => locks.push(lock),
+                Attempt::Held(holder) => {
+                    return Ok(passed(format!("{} is in use by {}", unit.name(), who(&holder)), true));
+                }
+            }
+        }
+        self.taken.insert(Arc::clone(&unit.id), locks);
+        Ok(None)
+    }
+
+    fn too_few(&self, resource: &str, amount: usize, passed: &[Passed]) -> ClaimError {
+        let total = offered(self.decision, resource).len();
+        let withheld: Vec<String> = self
+            .decision
+            .findings
+            .iter()
+            .filter(|finding| finding.resource.as_deref() == Some(resource) && finding.ids.is_empty())
+            .map(|finding| {
+                let reasons: Vec<String> = finding.reasons.iter().map(ToString::to_string).collect();
+                format!("{}: {}", finding.name, reasons.join(", "))
+            })
+            .collect();
+        let mut why = format!("the pod asks for {amount}, and {total} are offered");
+        for reason in passed.iter().map(|passed| &passed.why).chain(&withheld) {
+            why.push_str("; ");
+            why.push_str(reason);
+        }
+        let resource = resource.to_owned();
+        if passed.iter().any(|passed| passed.later) {
+            ClaimError::Unavailable { resource, why }
+        } else {
+            ClaimError::Refused { resource, why }
+        }
+    }
+}
+
+/// The first node of a unit that this user may not open.
+fn closed(unit: &Unit) -> Option<&str> {
+    let paths = unit.body.parts.iter().filter_map(|part| part.give.host_path());
+    paths.into_iter().find(|path| access(*path, Access::READ_OK).is_err())
+}
+
+/// Whoever holds a lock, in words.
+fn who(holder: &LockHolder) -> String {
+    let text: Option<serde_json::Value> = serde_json::from_str(&holder.text).ok();
+    let name = text.as_ref().and_then(|text| text["who"].as_str());
+    match (name, holder.pid, holder.uid) {
+        (Some(name), Some(pid), _) => format!("{name} (process {pid})"),
+        (Some(name), None, _) => name.to_owned(),
+        (None, Some(pid), Some(uid)) => format!("process {pid} of user {uid}"),
+        (None, ..) => format!("whoever has locked {}", holder.path.display()),
+    }
+}
