@@ -59,7 +59,10 @@ pub fn provider(config_dir: Option<&Path>) -> Result<Option<DeviceProvider>, Fau
     if configuration.resources.is_empty() {
         return Ok(None);
     }
-    let (inventory, _) = Inventory::of(&configuration)?;
+    let (inventory, odd) = Inventory::of(&configuration)?;
+    for warning in configuration.warnings.iter().chain(&odd) {
+        tracing::warn!("{warning}");
+    }
     let door = Door::of(&configuration.settings);
     Ok(Some(DeviceProvider { inventory, door }))
 }

@@ -44,7 +44,7 @@ pub struct Parts {
 
 impl Parts {
     /// For a command that does not depend on them: what is wrong with their configuration is told, and that is all.
-    fn providers_if_any(&self, places: &args::PlaceArgs) -> Providers {
+    fn providers_if_any(self, places: &args::PlaceArgs) -> Providers {
         (self.providers)(places.config_dir.as_deref()).unwrap_or_else(|error| {
             show::out::note(&format!("outrigger: what this machine hands out is not known: {error:#}"));
             Providers::new()
@@ -70,27 +70,27 @@ fn dispatch(command: Command, parts: Parts) -> (&'static str, anyhow::Result<i32
             Some(args::RunAction::Check(check)) => ("run check", commands::check::check(check)),
             None => ("run", run::run(&args, parts)),
         },
-        Command::Ps(args) => ("ps", with_state(&args.places, &parts, |it| commands::ps::ps(&args, it))),
+        Command::Ps(args) => ("ps", with_state(&args.places, parts, |it| commands::ps::ps(&args, it))),
         Command::Exec(args) => {
-            ("exec", talk(&args.places, &parts, async |it, stop| commands::talk::exec(&args, it, stop).await))
+            ("exec", talk(&args.places, parts, async |it, stop| commands::talk::exec(&args, it, stop).await))
         }
         Command::Attach(args) => {
-            ("attach", talk(&args.places, &parts, async |it, stop| commands::talk::attach(&args, it, stop).await))
+            ("attach", talk(&args.places, parts, async |it, stop| commands::talk::attach(&args, it, stop).await))
         }
         Command::Stop(args) => {
-            ("stop", talk(&args.places, &parts, async |it, stop| commands::talk::stop(&args, it, stop).await))
+            ("stop", talk(&args.places, parts, async |it, stop| commands::talk::stop(&args, it, stop).await))
         }
         Command::Logs(args) => {
-            ("logs", talk(&args.places, &parts, async |it, stop| commands::logs::logs(&args, it, stop).await))
+            ("logs", talk(&args.places, parts, async |it, stop| commands::logs::logs(&args, it, stop).await))
         }
         Command::Describe(args) => {
-            ("describe", with_state(&args.places, &parts, |it| commands::describe::describe(&args, &it.state)))
+            ("describe", with_state(&args.places, parts, |it| commands::describe::describe(&args, &it.state)))
         }
         Command::Rm(args) => {
-            ("rm", talk(&args.places, &parts, async |it, stop| commands::rm::rm(&args, it, stop).await))
+            ("rm", talk(&args.places, parts, async |it, stop| commands::rm::rm(&args, it, stop).await))
         }
         Command::Prune(args) => {
-            ("prune", with_state(&args.places, &parts, |it| commands::rm::prune(&args, &it.state, it.keep)))
+            ("prune", with_state(&args.places, parts, |it| commands::rm::prune(&args, &it.state, it.keep)))
         }
         Command::DetachedRunner => ("run", run::detached(parts)),
     }
@@ -99,7 +99,7 @@ fn dispatch(command: Command, parts: Parts) -> (&'static str, anyhow::Result<i32
 /// A command that only looks at what is written down.
 fn with_state(
     places: &args::PlaceArgs,
-    parts: &Parts,
+    parts: Parts,
     work: impl FnOnce(&Settings) -> anyhow::Result<i32>,
 ) -> anyhow::Result<i32> {
     let settings = settings::of_places(places)?;
@@ -110,7 +110,7 @@ fn with_state(
 /// A command that talks to runners.
 fn talk(
     places: &args::PlaceArgs,
-    parts: &Parts,
+    parts: Parts,
     work: impl AsyncFnOnce(&StateDirectory, &CancellationToken) -> anyhow::Result<i32>,
 ) -> anyhow::Result<i32> {
     let settings = settings::of_places(places)?;
