@@ -18,10 +18,23 @@ pub struct DevicesArgs {
 /// The commands of this product.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Hand out this node's devices to its kubelet, until stopped
+    Agent(AgentArgs),
     /// List the devices: which are offered, which are not, and why
     List(ListArgs),
+    /// Check the configuration and this machine: what works, what would be lost
+    Check(CheckArgs),
     /// Explain why a device, an id or a resource is offered or not
     Explain(ExplainArgs),
+}
+
+/// `outrigger devices agent`
+#[derive(Debug, Args)]
+#[command(after_help = AGENT_EXAMPLES)]
+pub struct AgentArgs {
+    /// What is set
+    #[command(flatten)]
+    pub settings: SettingsArgs,
 }
 
 /// `outrigger devices list`
@@ -34,9 +47,21 @@ pub struct ListArgs {
     /// Show also the devices that no rule matches
     #[arg(short, long)]
     pub all: bool,
+    /// Go on, and print the list again whenever it changes
+    #[arg(short, long)]
+    pub watch: bool,
     /// The form of the list
     #[arg(short, long, value_name = "FORM", default_value = "table")]
     pub output: Form,
+    /// What is set
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
+
+/// `outrigger devices check`
+#[derive(Debug, Args)]
+#[command(after_help = CHECK_EXAMPLES)]
+pub struct CheckArgs {
     /// What is set
     #[command(flatten)]
     pub settings: SettingsArgs,
@@ -135,13 +160,30 @@ impl SettingsArgs {
 const EXAMPLES: &str = "\
 Examples:
   outrigger devices list --all                   What is here, also what no rule matches
-  outrigger devices explain /dev/sda             Why it is offered or not";
+  outrigger devices check                        Whether devices.yaml and this machine fit
+  outrigger devices agent --config devices.yaml  Hand devices to the kubelet of this node";
+
+const AGENT_EXAMPLES: &str = "\
+Examples:
+  outrigger devices agent                        By /etc/outrigger/devices.yaml
+  outrigger devices agent --domain example.com \\
+    --device '{name: serial, groups: [{paths: [{path: \"/dev/ttyUSB*\"}]}]}'
+
+SIGHUP reads the configuration again. Ends with 0 after SIGTERM, 2 where the configuration is wrong, 3 where it cannot run here.";
 
 const LIST_EXAMPLES: &str = "\
 Examples:
   outrigger devices list                         By /etc/outrigger/devices.yaml
   outrigger devices list --all                   Also what no rule matches, to write a rule
-  outrigger devices list example.com/disk -o json";
+  outrigger devices list example.com/disk -o json
+  outrigger devices list --watch                 Follow plugging, mounting, unmounting";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  outrigger devices check --config devices.yaml
+  outrigger devices check --host-root /host      In a container that sees the machine at /host
+
+The exit code is 0 where all is well, 1 where something is wrong here, 2 where the configuration is, 3 where nothing can run.";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:

@@ -7,6 +7,7 @@ use crate::inventory::Inventory;
 use crate::out;
 use crate::settings::{self, Configuration, Surroundings};
 
+pub mod check;
 pub mod explain;
 mod facts;
 pub mod list;

@@ -2,6 +2,7 @@
 //!
 //! What it does not do: it remembers nothing and judges nothing.
 
+mod changes;
 pub mod paths;
 
 use std::collections::BTreeMap;
@@ -9,8 +10,11 @@ use std::path::PathBuf;
 
 use outrigger_device_core::picture::{PathMatch, Picture};
 use outrigger_device_core::rules::{PathPattern, Rules, Select};
+use outrigger_device_core::unit::{Expected, Part, Unit};
 
 use crate::settings::Settings;
+
+pub use changes::{Changes, Source};
 
 /// Where to look.
 #[derive(Clone, Debug)]
@@ -27,6 +31,15 @@ impl Survey {
     /// What the machine shows now, as far as the rules ask for it.
     pub fn picture(&self, rules: &Rules) -> Picture {
         Picture { found: self.found(patterns(rules)), ..Picture::default() }
+    }
+
+    /// What the machine shows now of the devices of one unit.
+    pub fn fresh(&self, unit: &Unit) -> Picture {
+        let path = |part: &Part| match &part.expected {
+            Expected::Path { path, .. } => Some((PathPattern::Glob(path.clone()), vec![paths::look(&self.root, path)])),
+            _ => None,
+        };
+        Picture { found: unit.body.parts.iter().filter_map(path).collect(), ..Picture::default() }
     }
 
     fn found<'p>(&self, patterns: impl Iterator<Item = &'p PathPattern>) -> BTreeMap<PathPattern, Vec<PathMatch>> {

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod names;
 mod surface;
 mod typed;
 
@@ -43,6 +44,9 @@ Examples:
 fn main() -> ExitCode {
     // First of all: a container's init is this executable started anew, before any parser or runtime.
     outrigger_host_launcher::agent::dispatch();
+    if let Some(code) = names::dispatch() {
+        return code;
+    }
     match typed::read().command {
         Command::Pods(command) => outrigger_pods::execute(command, PARTS),
         Command::Devices(args) => outrigger_devices::execute(args),

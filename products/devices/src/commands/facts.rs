@@ -116,7 +116,8 @@ fn block(disk: &BlockDevice, picture: &Picture) -> Vec<Fact> {
     let names: Vec<&str> = disk.partitions.iter().map(|part| part.name.as_str()).collect();
     facts.add("partitions", or_none(&names.join(", ")));
     facts.add("holders", or_none(&disk.holders.join(", ")));
-    evidence(&mut facts, &disk.name, &disk.node, disk.number, &disk.usage, picture);
+    let volume = Volume { name: &disk.name, node: &disk.node, number: disk.number, usage: &disk.usage };
+    evidence(&mut facts, &volume, picture);
     facts.add("unreadable", disk.unreadable.join(", "));
     facts.0
 }
@@ -128,12 +129,22 @@ fn partition(disk: &BlockDevice, part: &Partition, picture: &Picture) -> Vec<Fac
     facts.add("by-id", part.by_id.join(", "));
     facts.add("number", part.number);
     facts.add("holders", or_none(&part.holders.join(", ")));
-    evidence(&mut facts, &part.name, &part.node, part.number, &part.usage, picture);
+    let volume = Volume { name: &part.name, node: &part.node, number: part.number, usage: &part.usage };
+    evidence(&mut facts, &volume, picture);
     facts.0
 }
 
+/// A disk or a partition.
+struct Volume<'p> {
+    name: &'p str,
+    node: &'p str,
+    number: DeviceNumber,
+    usage: &'p Usage,
+}
+
 /// Mounts, swap, file systems and openers.
-fn evidence(facts: &mut Facts, name: &str, node: &str, number: DeviceNumber, usage: &Usage, picture: &Picture) {
+fn evidence(facts: &mut Facts, volume: &Volume<'_>, picture: &Picture) {
+    let Volume { name, node, number, usage } = *volume;
     let is_of_it = |mount: &&Mount| mount.number == number || mount.source == node;
     let mounts = seen(&picture.mounts, |mounts| {
         let told = |mount: &Mount| format!("{} ({})", mount.target, mount.file_system);

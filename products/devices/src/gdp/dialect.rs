@@ -56,12 +56,18 @@ const USB: Level = Level {
 /// Whether a whole file is theirs. `by_name` says that the process was called by their name, where a misspelling is passed
 /// over as they do.
 pub fn is_file_of_gdp(value: &Value, by_name: bool) -> bool {
-    is_theirs(value, &TOP, by_name)
+    is_theirs(value, &TOP, by_name) && (by_name || knows_some(value, &TOP))
 }
 
 /// Whether the value of one `--device` is theirs.
 pub fn is_device_of_gdp(value: &Value, by_name: bool) -> bool {
-    is_theirs(value, &DEVICE, by_name)
+    is_theirs(value, &DEVICE, by_name) && (by_name || knows_some(value, &DEVICE))
+}
+
+/// Whether at least one key is theirs: a map that nobody knows anything of was not written for them either.
+fn knows_some(value: &Value, level: &Level) -> bool {
+    let is_known = |key: &String| level.theirs.iter().any(|known| known.eq_ignore_ascii_case(key));
+    value.as_object().is_none_or(|map| map.is_empty() || map.keys().any(is_known))
 }
 
 fn is_theirs(value: &Value, level: &Level, by_name: bool) -> bool {
@@ -100,6 +106,7 @@ mod tests {
             ("{ids: gdp}", false, false),
             ("{devices: [{name: a, groups: [{blok: {}}]}]}", false, true),
             ("{pluginDirectory: /x}", false, false),
+            ("{bad: 1}", false, true),
             ("[1]", true, true),
         ] {
             let documents = outrigger_config::read("a.yaml", text.as_bytes()).unwrap();

@@ -1,0 +1,210 @@
+//! The node agent: one process that shows a kubelet what this node has, and gives it away.
+//!
+//! ```text
+//! reload ──rules──► owner ──lists──► resources ──► device plugin ──► kubelet
+//!                    ▲  ▲ ──────────answers ───────────┘
+//! the machine ───────┘  └── claims ◄── ask ◄──────────────────────── kubelet
+//! ```
+//!
+//! Each part is a task of its own, and all of them run on one thread.
+
+mod ask;
+mod desk;
+mod give;
+mod ledger;
+mod metrics;
+mod offers;
+mod owner;
+mod reload;
+mod report;
+pub mod source;
+mod states;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use outrigger_config::Address;
+use outrigger_device_core::decide::Claims;
+use outrigger_device_plugin::{DevicePlugin, Place, ResourceName};
+use outrigger_host::{Locks, Watches};
+use outrigger_runtime::admin::Listener;
+use outrigger_runtime::{LogLevel, Readiness, Tasks, admin, start_logging, stop_on_signals_but_hangup};
+use prometheus_client::registry::Registry;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::claims;
+use crate::inventory::Inventory;
+use crate::out;
+use crate::settings::{Configuration, Settings, Surroundings};
+use crate::survey::Changes;
+use desk::Decided;
+use ledger::Ledger;
+use metrics::Metrics;
+use offers::Offers;
+use owner::{Inbox, Outbox, Owner};
+use reload::Reload;
+use source::Source;
+
+/// How long the tasks have to end after a stop.
+const GRACE: Duration = Duration::from_millis(1950);
+
+/// How many calls of the kubelet may wait: it sends one at a time.
+const ASKS: usize = 64;
+
+/// Runs the node agent to its end; what it answers is the exit code of the process.
+pub fn main(source: Source) -> ExitCode {
+    let around = Surroundings::here();
+    let (wrong, cannot) = source.codes();
+    let last_words = source.last_words();
+    let read = source.read(&around).and_then(|(configuration, log_level)| {
+        let (inventory, odd) = Inventory::of(&configuration)?;
+        Ok((configuration, inventory, odd, log_level))
+    });
+    let (mut configuration, inventory, odd, log_level) = match read {
+        Ok(read) => read,
+        Err(faults) => {
+            out::note(&if wrong == 2 { faults.to_string() } else { format!("{last_words}: {faults}") });
+            return ExitCode::from(wrong);
+        }
+    };
+    configuration.warnings.extend(odd);
+    match run(source, around, configuration, inventory, log_level) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            out::note(&format!("{last_words}: {error:#}"));
+            ExitCode::from(cannot)
+        }
+    }
+}
+
+fn run(
+    source: Source,
+    around: Surroundings,
+    configuration: Configuration,
+    inventory: Inventory,
+    log_level: &str,
+) -> anyhow::Result<()> {
+    let filter = log_level.parse().context("the level of logs")?;
+    let log_level = start_logging(filter).context("cannot log")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    runtime.block_on(async {
+        let stop = stop_on_signals_but_hangup().context("cannot handle signals")?;
+        let admin = match &configuration.settings.admin {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let parts = Parts { source: Arc::new(source), around, configuration, inventory, admin, log_level };
+        serve(parts, stop.token().clone()).await
+    })
+}
+
+/// What a node agent is made of.
+#[derive(Debug)]
+struct Parts {
+    source: Arc<Source>,
+    around: Surroundings,
+    configuration: Configuration,
+    inventory: Inventory,
+    admin: Option<Listener>,
+    log_level: LogLevel,
+}
+
+/// Serves until `stop`.
+async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
+    let Parts { source, around, configuration, inventory, admin, log_level } = parts;
+    for warning in &configuration.warnings {
+        warn!("{warning}");
+    }
+    let settings = configuration.settings.clone();
+    let watches = Watches::new();
+    let mut registry = Registry::default();
+    let metrics = Metrics::new(&mut registry, source.is_gdp());
+    let inventory = Arc::new(inventory);
+    let (plugin, serving) = DevicePlugin::new(place(&settings)?, watches.clone());
+    let (ask_claims, requests) = mpsc::channel(1);
+    let (told, holders) = watch::channel(None);
+    let (inventories, rules) = watch::channel(Arc::clone(&inventory));
+    let changes = Changes::of(&inventory, watches.clone());
+    let (asks, asked) = mpsc::channel(ASKS);
+    let first =
+        Decided { decision: Arc::new(inventory.decide_once(&Claims::default()).1), inventory: Arc::clone(&inventory) };
+    let readiness = Readiness::new();
+    let names = first.decision.lists.iter().filter_map(|list| ResourceName::new(&list.resource).ok());
+    let conditions: BTreeMap<_, _> = names.map(|name| (name.clone(), readiness.condition(name.to_string()))).collect();
+    let (decided, seen) = watch::channel(first);
+    let (offers, wanted) = Offers::new(asks, seen);
+    let out = Outbox { offers, decided, ask_claims, metrics: metrics.clone() };
+    let owner = Owner::begin(inventory, Ledger::new(locks(&settings)), out);
+    let inbox = Inbox { asks: asked, holders, inventories: rules, changes };
+    let reload = Reload { source, around, configuration, inventories, metrics: metrics.clone() };
+
+    let mut tasks = Tasks::new(stop.clone());
+    let socket = claims::socket(&settings.kubelet_directory);
+    tasks.start("kubelet", serving.run(stop.clone()));
+    tasks.start("resources", offers::serve(plugin.clone(), wanted, stop.clone()));
+    tasks.start("states", states::tell(plugin.states(), readiness.clone(), conditions, metrics, stop.clone()));
+    tasks.start("devices", owner.run(inbox, settings.audit, stop.clone()));
+    tasks.start("claims", ask::ask(socket, settings.audit, requests, told, stop.clone()));
+    tasks.start("reload", reload.run(watches, stop.clone()));
+    if let Some(listener) = admin {
+        tasks.start("admin", admin::serve(listener, Arc::new(registry), readiness, log_level, stop.clone()));
+    }
+    tasks.finish(GRACE).await.map_err(Into::into)
+}
+
+/// Where the kubelet is served; a directory that is not there cannot be mended by waiting.
+fn place(settings: &Settings) -> anyhow::Result<Place> {
+    let Settings { plugin_directory, kubelet_directory, audit, .. } = settings;
+    let pod_resources = kubelet_directory.join("pod-resources");
+    std::fs::read_dir(plugin_directory).with_context(|| {
+        let directory = plugin_directory.display();
+        format!("cannot use {directory}, the kubelet's directory of device plugins; is a kubelet here? else set pluginDirectory")
+    })?;
+    Ok(Place {
+        directory: plugin_directory.clone(),
+        kubelet_directory: kubelet_directory.join("device-plugins"),
+        pod_resources: pod_resources.is_dir().then_some(pod_resources),
+        audit: *audit,
+    })
+}
+
+/// The machine's locks; without them one warning, and no failure.
+fn locks(settings: &Settings) -> Option<Locks> {
+    let locks = match &settings.lock_directory {
+        Some(directory) => Ok(Locks::at(directory)),
+        None => Locks::of_machine(&settings.host_root),
+    };
+    let locks = locks.inspect_err(|error| {
+        warn!("Devices are not locked, so that `outrigger run` may give them away too: {error:#}");
+    });
+    locks.ok()
+}
+
+/// Binds the address of the admin endpoint.
+async fn listen(address: &Address) -> anyhow::Result<Listener> {
+    match address {
+        Address::Unix(path) => {
+            // Of an earlier process; nobody else makes a socket here.
+            let _ = std::fs::remove_file(path);
+            UnixListener::bind(path).map(Listener::from).with_context(|| format!("cannot listen at {}", path.display()))
+        }
+        Address::Tcp { host, port } => {
+            let addresses = outrigger_host::names::resolve(host).await;
+            let failed = || format!("cannot listen at {address}; set admin to an address that is free");
+            let addresses = addresses.with_context(failed)?;
+            let addresses: Vec<std::net::SocketAddr> =
+                addresses.into_iter().map(|address| (address, *port).into()).collect();
+            match TcpListener::bind(&addresses[..]).await {
+                Err(_) if host == "::" => TcpListener::bind(("0.0.0.0", *port)).await.with_context(failed),
+                bound => bound.with_context(failed),
+            }
+            .map(Listener::from)
+        }
+    }
+}

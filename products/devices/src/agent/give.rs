@@ -1,0 +1,112 @@
+//! Gives the devices of one resource to a pod, or says why not: the last look, the locks, the answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use outrigger_device_core::answer::{Answer, answer};
+use outrigger_device_core::decide::{Finding, Listed, Status};
+use outrigger_device_core::refuse::{When, refuse};
+use outrigger_device_plugin::{Allocation, DeviceNode, Mount, Refusal};
+
+use super::desk::{Decided, Denied};
+use super::ledger::{Ledger, Taken};
+use crate::commands::list::why;
+
+/// Where the devices of one resource are given.
+#[derive(Debug)]
+pub struct Counter<'d> {
+    /// What was decided last.
+    pub decided: &'d Decided,
+    /// The resource.
+    pub resource: &'d Arc<str>,
+}
+
+impl Counter<'_> {
+    /// What a container needs to use these devices, which are its pod's from now on.
+    pub fn allocate(&self, ids: &[String], ledger: &mut Ledger, now: Duration) -> Result<Allocation, Denied> {
+        let mut units = Vec::new();
+        for id in ids {
+            let listed = self.listed(id)?;
+            if !listed.is_healthy() {
+                let may_pass = listed.status == Status::Vanished;
+                return Err(self.denied(id, &listed.unit.name(), &why(&listed.reasons), may_pass));
+            }
+            self.same(id, listed, When::Allocate)?;
+            units.push(&listed.unit);
+        }
+        for (id, unit) in ids.iter().zip(&units) {
+            ledger.take(unit, now).map_err(|taken| match taken {
+                Taken::Elsewhere(holder) => {
+                    let who = if holder.text.is_empty() { "another process".to_owned() } else { holder.text };
+                    self.denied(id, &unit.name(), &format!("in use elsewhere: {who}"), false)
+                }
+                Taken::Unknown(error) => self.denied(id, &unit.name(), &error.to_string(), false),
+            })?;
+        }
+        let rule = units.first().map(|unit| unit.body.rule);
+        let resource = rule.and_then(|rule| self.decided.inventory.rules.resources.get(rule));
+        Ok(resource.map(|resource| allocation(answer(resource, &units))).unwrap_or_default())
+    }
+
+    /// Whether these devices are still what was given.
+    pub fn pre_start(&self, ids: &[String]) -> Result<(), Denied> {
+        ids.iter().try_for_each(|id| self.same(id, self.listed(id)?, When::Start))
+    }
+
+    fn listed(&self, id: &str) -> Result<&Listed, Denied> {
+        let decision = &self.decided.decision;
+        let list = decision.lists.iter().find(|list| list.resource == *self.resource);
+        let listed = list.and_then(|list| list.listed.iter().find(|listed| &*listed.unit.id == id));
+        listed.ok_or_else(|| {
+            let is_it = |finding: &&Finding| {
+                finding.resource.as_ref() == Some(self.resource) && finding.ids.iter().any(|known| &**known == id)
+            };
+            if let Some(finding) = decision.findings.iter().find(is_it) {
+                return self.denied(id, &finding.name, &why(&finding.reasons), false);
+            }
+            let refusal = Refusal::not_found(format!("{id} is no device of {}", self.resource));
+            Denied { refusal, may_pass: false }
+        })
+    }
+
+    /// Looks at the unit's devices afresh.
+    fn same(&self, id: &str, listed: &Listed, when: When) -> Result<(), Denied> {
+        let inventory = &self.decided.inventory;
+        let fresh = inventory.survey.fresh(&listed.unit);
+        let refusals = refuse(&inventory.rules, &listed.unit, &fresh, when);
+        let Some(first) = refusals.first() else { return Ok(()) };
+        let reasons: Vec<String> = refusals.iter().map(|refusal| refusal.reason.to_string()).collect();
+        Err(self.denied(
+            id,
+            &first.name,
+            &reasons.join("; "),
+            refusals.iter().all(outrigger_device_core::refuse::Refusal::may_pass),
+        ))
+    }
+
+    fn denied(&self, id: &str, device: &str, why: &str, may_pass: bool) -> Denied {
+        let message = format!("{id} ({device}) of {} cannot be given: {why}", self.resource);
+        Denied { refusal: Refusal::failed_precondition(message), may_pass }
+    }
+}
+
+fn allocation(answer: Answer) -> Allocation {
+    let Answer { env, annotations, nodes, mounts } = answer;
+    let node = |node: outrigger_device_core::answer::Node| DeviceNode {
+        container_path: node.container_path.into(),
+        host_path: node.host_path.into(),
+        permissions: node.permissions,
+    };
+    let mount = |mount: outrigger_device_core::answer::Mount| Mount {
+        container_path: mount.container_path.into(),
+        host_path: mount.host_path.into(),
+        read_only: mount.read_only,
+    };
+    Allocation {
+        env,
+        annotations,
+        devices: nodes.into_iter().map(node).collect(),
+        mounts: mounts.into_iter().map(mount).collect(),
+        cdi: Vec::new(),
+    }
+}

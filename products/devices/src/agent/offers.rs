@@ -1,0 +1,152 @@
+//! The lists, each in the channel of its resource, and which resources the kubelet is to be served.
+//!
+//! What it does not do: it serves nothing. A task of its own ([`serve`]) brings what is wanted to the device plugin, which
+//! leaves the streams of all other resources alone.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use outrigger_device_core::decide::{Decision, List};
+use outrigger_device_core::rules::{self, Rules};
+use outrigger_device_plugin::{Device, DeviceList, DevicePlugin, PutError, Resource, ResourceName, SocketName};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use super::desk::{Ask, Decided, Desk};
+
+/// The resources that are to be served, by name.
+pub type Wanted = BTreeMap<ResourceName, Resource>;
+
+/// The lists of all resources.
+#[derive(Debug)]
+pub struct Offers {
+    lists: BTreeMap<Arc<str>, Offered>,
+    wanted: watch::Sender<Wanted>,
+    asks: mpsc::Sender<Ask>,
+    decided: watch::Receiver<Decided>,
+}
+
+#[derive(Debug)]
+struct Offered {
+    list: watch::Sender<Arc<DeviceList>>,
+    options: Options,
+}
+
+/// What of a resource the kubelet is told beside its list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Options {
+    socket: SocketName,
+    pre_start: bool,
+    preferred: bool,
+}
+
+impl Options {
+    fn of(resource: &rules::Resource) -> Self {
+        Self {
+            socket: resource.socket.clone().map_or(SocketName::Derived, SocketName::Fixed),
+            pre_start: resource.verifies_start(),
+            preferred: resource.prefer != rules::Prefer::None,
+        }
+    }
+}
+
+impl Offers {
+    /// None yet. Desks ask by `asks`, and see what was decided last.
+    pub fn new(asks: mpsc::Sender<Ask>, decided: watch::Receiver<Decided>) -> (Self, watch::Receiver<Wanted>) {
+        let (wanted, told) = watch::channel(Wanted::new());
+        (Self { lists: BTreeMap::new(), wanted, asks, decided }, told)
+    }
+
+    /// Publishes the lists of a decision: only those that changed are sent.
+    pub fn publish(&mut self, rules: &Rules, decision: &Decision) {
+        let mut before = std::mem::take(&mut self.lists);
+        let mut has_changed = false;
+        for list in &decision.lists {
+            let Some(resource) = rules.resources.get(list.rule) else { continue };
+            let options = Options::of(resource);
+            let devices = Arc::new(devices(list));
+            let former = before.remove(&list.resource);
+            has_changed |= former.as_ref().is_none_or(|former| former.options != options);
+            let list_of = former.map_or_else(|| watch::Sender::new(Arc::clone(&devices)), |former| former.list);
+            list_of.send_if_modified(|present| {
+                let is_new = *present != devices;
+                *present = devices;
+                is_new
+            });
+            let offered = Offered { list: list_of, options };
+            self.lists.insert(Arc::clone(&list.resource), offered);
+        }
+        if has_changed || !before.is_empty() {
+            let wanted = self.lists.iter().filter_map(|(name, offered)| self.resource(name, offered));
+            self.wanted.send_replace(wanted.map(|resource| (resource.name.clone(), resource)).collect());
+        }
+    }
+
+    fn resource(&self, name: &Arc<str>, offered: &Offered) -> Option<Resource> {
+        let desk = Desk { resource: Arc::clone(name), asks: self.asks.clone(), decided: self.decided.clone() };
+        let Options { socket, pre_start, preferred } = offered.options.clone();
+        // Validation has refused every other name.
+        let name = ResourceName::new(name).ok()?;
+        Some(Resource { name, socket, pre_start, preferred, list: offered.list.subscribe(), answers: Arc::new(desk) })
+    }
+}
+
+fn devices(list: &List) -> DeviceList {
+    let device = |listed: &outrigger_device_core::decide::Listed| Device {
+        id: listed.unit.id.to_string(),
+        healthy: listed.is_healthy(),
+        numa: listed.unit.body.numa.clone(),
+    };
+    list.listed.iter().map(device).collect()
+}
+
+/// Brings what is wanted to the device plugin until `stop`.
+pub async fn serve(
+    plugin: DevicePlugin,
+    mut wanted: watch::Receiver<Wanted>,
+    stop: CancellationToken,
+) -> Result<(), Infallible> {
+    let mut served: BTreeMap<ResourceName, Served> = BTreeMap::new();
+    loop {
+        let now = wanted.borrow_and_update().clone();
+        for name in served.keys().filter(|name| !now.contains_key(*name)).cloned().collect::<Vec<_>>() {
+            served.remove(&name);
+            if plugin.remove(name).await.is_err() {
+                break;
+            }
+        }
+        for (name, resource) in now {
+            let is = Served::of(&resource);
+            if served.get(&name) == Some(&is) {
+                continue;
+            }
+            match plugin.put(resource).await {
+                Ok(()) => drop(served.insert(name, is)),
+                Err(PutError::Ended(_)) => break,
+                Err(wrong) => error!(resource = %name, "{name} cannot be served: {wrong}"),
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            changed = wanted.changed() => if changed.is_err() {
+                stop.cancelled().await;
+                return Ok(());
+            },
+        }
+    }
+}
+
+/// What tells one resource of a name from the next.
+#[derive(PartialEq, Eq)]
+struct Served {
+    socket: SocketName,
+    options: (bool, bool),
+}
+
+impl Served {
+    fn of(resource: &Resource) -> Self {
+        Self { socket: resource.socket.clone(), options: (resource.pre_start, resource.preferred) }
+    }
+}

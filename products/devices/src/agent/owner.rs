@@ -1,0 +1,218 @@
+//! The one task that owns what is offered, claimed and locked: it looks at the machine, decides, and gives.
+//!
+//! ```text
+//! changes of the machine ─┐                      ┌─► lists, each to its resource's streams
+//! a grace that ends ──────┤                      │
+//! claims that are told ───┼──► look ──► decide ──┼─► log lines, metrics
+//! a new configuration ────┤                      │
+//! Allocate, PreStart ─────┴──► the last look ────┴─► an answer or a refusal
+//! ```
+//!
+//! A change is looked at at once and again a little later, since the kernel tells before udev has set links and owners. A
+//! flood of changes becomes few looks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use outrigger_device_core::decide::{Decision, State};
+use outrigger_device_core::picture::Picture;
+use outrigger_device_core::unit::Unit;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::desk::{Ask, Decided, What};
+use super::give;
+use super::ledger::Ledger;
+use super::metrics::Metrics;
+use super::offers::Offers;
+use super::report;
+use crate::claims::Holders;
+use crate::inventory::Inventory;
+use crate::survey::Changes;
+
+/// When to look again after a change: the kernel tells first, links and owners follow.
+const AGAIN: [Duration; 3] = [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(500)];
+
+/// The least time between two looks that changes ask for.
+const REST: Duration = Duration::from_millis(20);
+
+/// How long until a lock is tried for again that an older instance holds.
+const LOCK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What the owner is told.
+#[derive(Debug)]
+pub struct Inbox {
+    /// What the kubelet asks.
+    pub asks: mpsc::Receiver<Ask>,
+    /// Who holds what, whenever the kubelet was asked; nothing until then, and where it does not tell.
+    pub holders: watch::Receiver<Option<Holders>>,
+    /// New rules.
+    pub inventories: watch::Receiver<Arc<Inventory>>,
+    /// Changes of the machine.
+    pub changes: Changes,
+}
+
+/// What the owner tells.
+#[derive(Debug)]
+pub struct Outbox {
+    /// The lists.
+    pub offers: Offers,
+    /// The last decision, for desks.
+    pub decided: watch::Sender<Decided>,
+    /// That the claims should be asked for anew.
+    pub ask_claims: mpsc::Sender<()>,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// The state that this task owns.
+#[derive(Debug)]
+pub struct Owner {
+    inventory: Arc<Inventory>,
+    picture: Picture,
+    state: State,
+    ledger: Ledger,
+    begun: Instant,
+    out: Outbox,
+}
+
+impl Owner {
+    /// Looks for the first time and offers what is there.
+    pub fn begin(inventory: Arc<Inventory>, ledger: Ledger, out: Outbox) -> Self {
+        let picture = inventory.picture();
+        let mut owner = Self { inventory, picture, state: State::default(), ledger, begun: Instant::now(), out };
+        owner.decide();
+        owner
+    }
+
+    /// Runs until `stop`.
+    pub async fn run(mut self, mut inbox: Inbox, audit: Duration, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut looks: Vec<Instant> = Vec::new();
+        let mut next_audit = Instant::now() + audit;
+        let mut again = self.decide();
+        let mut looked = Instant::now();
+        loop {
+            let look = looks.iter().min().copied().unwrap_or(next_audit).max(looked + REST);
+            let lock_again = self.ledger.awaits().then(|| Instant::now() + LOCK_AGAIN);
+            let wake =
+                [Some(look), Some(next_audit), again, lock_again].into_iter().flatten().min().unwrap_or(next_audit);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(ask) = inbox.asks.recv() => self.answer(ask),
+                () = sleep_until(wake) => {
+                    let now = Instant::now();
+                    looks.retain(|due| *due > now);
+                    if now >= next_audit {
+                        next_audit = now + audit;
+                    }
+                    self.ledger.retry(units(&self.out.decided.borrow().decision));
+                    self.look();
+                    looked = Instant::now();
+                }
+                changed = inbox.holders.changed() => {
+                    changed.map_err(|_| anyhow::anyhow!("nobody tells of claims any more"))?;
+                    let holders = inbox.holders.borrow_and_update().clone();
+                    self.hear(holders.as_ref());
+                }
+                changed = inbox.inventories.changed() => {
+                    changed.map_err(|_| anyhow::anyhow!("nobody reads the configuration any more"))?;
+                    self.inventory = Arc::clone(&inbox.inventories.borrow_and_update());
+                    inbox.changes.follow(&self.inventory);
+                    self.look();
+                }
+                source = inbox.changes.next() => {
+                    self.out.metrics.event(source.word());
+                    let now = Instant::now();
+                    looks = std::iter::once(now).chain(AGAIN.map(|after| now + after)).collect();
+                }
+            }
+            again = self.decided_again();
+        }
+        Ok(())
+    }
+
+    /// When to decide again though nothing changes.
+    fn decided_again(&self) -> Option<Instant> {
+        let again = self.out.decided.borrow().decision.again;
+        again.map(|again| self.begun + again)
+    }
+
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    fn look(&mut self) {
+        self.picture = self.inventory.picture();
+        self.decide();
+    }
+
+    /// Decides by the last look, and tells everybody.
+    fn decide(&mut self) -> Option<Instant> {
+        let claims = self.ledger.claims();
+        let decision = self.inventory.decide(&self.picture, &claims, &self.state, self.now());
+        self.state = decision.next.clone();
+        report::changes(&decision, &self.out.metrics);
+        report::known(&decision, &self.out.metrics);
+        let decision = Arc::new(decision);
+        self.out.offers.publish(&self.inventory.rules, &decision);
+        for list in &decision.lists {
+            self.out.metrics.claims(&list.resource, self.ledger.count(&list.resource));
+        }
+        self.out.decided.send_replace(Decided { inventory: Arc::clone(&self.inventory), decision });
+        self.decided_again()
+    }
+
+    /// Takes over what the kubelet tells of claims.
+    fn hear(&mut self, holders: Option<&Holders>) {
+        let Some(holders) = holders else { return };
+        let decision = Arc::clone(&self.out.decided.borrow().decision);
+        self.ledger.told(holders, units(&decision), self.now());
+        report::stale(&decision, holders, &self.out.metrics);
+        self.decide();
+    }
+
+    fn answer(&mut self, ask: Ask) {
+        let Ask { resource, ids, what } = ask;
+        let decided = self.out.decided.borrow().clone();
+        let counter = give::Counter { decided: &decided, resource: &resource };
+        match what {
+            What::Allocate(reply) => {
+                let begun = Instant::now();
+                let given = counter.allocate(&ids, &mut self.ledger, self.begun.elapsed());
+                let result = given.as_ref().map_or_else(|denied| denied.refusal.code.as_str(), |_| "ok");
+                match &given {
+                    Ok(_) => info!(%resource, ids = %ids.join(","), "Gave {} of {resource}", ids.join(", ")),
+                    Err(denied) if denied.may_pass => (),
+                    Err(denied) => {
+                        warn!(%resource, ids = %ids.join(","), "Refused {resource}: {}", denied.refusal.message);
+                    }
+                }
+                if !given.as_ref().is_err_and(|denied| denied.may_pass) {
+                    self.out.metrics.allocated(&resource, result, begun.elapsed());
+                }
+                let is_given = given.is_ok();
+                // Whoever asked may have gone away; the kubelet will then not name the pod, and the claim ends.
+                let _ = reply.send(given);
+                if is_given {
+                    let _ = self.out.ask_claims.try_send(());
+                    self.decide();
+                }
+            }
+            What::PreStart(reply) => {
+                let checked = counter.pre_start(&ids);
+                if let Err(denied) = &checked {
+                    warn!(%resource, ids = %ids.join(","), "Refused a container's start: {}", denied.refusal.message);
+                }
+                let _ = reply.send(checked);
+            }
+        }
+    }
+}
+
+/// All units that are listed.
+fn units(decision: &Decision) -> impl Iterator<Item = &Unit> {
+    decision.lists.iter().flat_map(|list| &list.listed).map(|listed| &listed.unit)
+}

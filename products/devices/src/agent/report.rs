@@ -1,0 +1,84 @@
+//! What is logged and counted of a decision.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use outrigger_device_core::decide::{Change, Decision, Status};
+use tracing::{info, warn};
+
+use super::metrics::Metrics;
+use crate::claims::Holders;
+use crate::commands::list::why;
+
+/// Every state that a device of a resource can be in.
+pub const STATES: [Status; 4] = [Status::Offered, Status::Unhealthy, Status::Vanished, Status::Withheld];
+
+/// More changes of one resource at a time than these are one line together.
+const SINGLE: usize = 16;
+
+/// What became of a device.
+type Became = (Option<Status>, String);
+
+/// One line for each device whose health changed, however many may hold it; where many change at once, one for all.
+pub fn changes(decision: &Decision, metrics: &Metrics) {
+    let mut by_resource: BTreeMap<&str, BTreeMap<&str, (Became, &str)>> = BTreeMap::new();
+    for change in &decision.changes {
+        let Change { resource, id, name, from: _, to, reasons } = change;
+        let label = reasons.first().map_or("none", |reason| reason.label());
+        metrics.transition(resource, to.map_or("gone", Status::word), label);
+        let devices = by_resource.entry(resource).or_default();
+        devices.entry(name).or_insert(((*to, why(reasons)), id));
+    }
+    for (resource, devices) in by_resource {
+        if devices.len() > SINGLE {
+            let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+            for ((to, _), _) in devices.values() {
+                *counts.entry(word(*to)).or_default() += 1;
+            }
+            let counts: Vec<String> = counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
+            info!(resource, "Devices of {resource} have changed: {}", counts.join(", "));
+            continue;
+        }
+        for (device, ((to, why), id)) in devices {
+            let because = if why.is_empty() { String::new() } else { format!(": {why}") };
+            match to {
+                Some(Status::Unhealthy | Status::Vanished) => {
+                    warn!(resource, id, device, reason = %why, "{device} of {resource} is {}{because}", word(to));
+                }
+                to => info!(resource, id, device, reason = %why, "{device} of {resource} is {}{because}", word(to)),
+            }
+        }
+    }
+}
+
+fn word(status: Option<Status>) -> &'static str {
+    status.map_or("no longer listed", Status::word)
+}
+
+/// How many devices are in which state, and which evidence is missing.
+pub fn known(decision: &Decision, metrics: &Metrics) {
+    for list in &decision.lists {
+        let mut counts: BTreeMap<Status, usize> = STATES.into_iter().map(|status| (status, 0)).collect();
+        for finding in decision.findings.iter().filter(|finding| finding.resource.as_ref() == Some(&list.resource)) {
+            *counts.entry(finding.status).or_default() += finding.ids.len().max(1);
+        }
+        let counts: Vec<(&str, usize)> = counts.into_iter().map(|(status, count)| (status.word(), count)).collect();
+        metrics.known(&list.resource, &counts, list.listed.len());
+    }
+    for source in ["mounts", "swaps", "signature"] {
+        metrics.evidence_missing(source, usize::from(decision.missing.contains(source)));
+    }
+}
+
+/// Claims that should not be: on a device that is not listed, and two on one physical device.
+pub fn stale(decision: &Decision, holders: &Holders, metrics: &Metrics) {
+    for list in &decision.lists {
+        let units: BTreeMap<&str, _> = list.listed.iter().map(|listed| (&*listed.unit.id, &listed.unit)).collect();
+        let claimed = || holders.keys().filter(|(resource, _)| *resource == *list.resource).map(|(_, id)| id.as_str());
+        let unknown = claimed().filter(|id| !units.contains_key(id)).count();
+        let mut locks = BTreeSet::new();
+        let held = claimed().filter_map(|id| units.get(id)).flat_map(|unit| unit.locks());
+        let doubled = held.filter(|lock| !locks.insert(lock.clone())).count();
+        metrics.stale_claims(&list.resource, "unknown", unknown);
+        metrics.stale_claims(&list.resource, "doubled", doubled);
+    }
+}

@@ -1,0 +1,170 @@
+//! `outrigger devices check`: tries what the configuration names, and tells what works, what is lost, and what cannot run.
+
+use std::path::Path;
+
+use outrigger_device_core::decide::{Claims, Decision, Status};
+use outrigger_device_core::picture::{Picture, Seen};
+use outrigger_kubelet_api::KUBELET_SOCKET;
+use rustix::fs::inotify;
+use rustix::fs::{Access, access};
+
+use super::{CommandError, configured, list};
+use crate::args::CheckArgs;
+use crate::claims;
+use crate::out;
+use crate::settings::{Configuration, Settings};
+
+/// How something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Verdict {
+    /// As it should be.
+    Good,
+    /// It goes on without, and something is lost.
+    Lost,
+    /// The node agent cannot run.
+    Cannot,
+}
+
+/// One thing that was tried.
+#[derive(Debug, PartialEq, Eq)]
+struct Tried {
+    what: String,
+    verdict: Verdict,
+    told: String,
+}
+
+fn good(what: &str, told: impl Into<String>) -> Tried {
+    Tried { what: what.to_owned(), verdict: Verdict::Good, told: told.into() }
+}
+
+fn lost(what: &str, told: impl Into<String>) -> Tried {
+    Tried { what: what.to_owned(), verdict: Verdict::Lost, told: told.into() }
+}
+
+fn cannot(what: &str, told: impl Into<String>) -> Tried {
+    Tried { what: what.to_owned(), verdict: Verdict::Cannot, told: told.into() }
+}
+
+/// Checks: 0 where all is well, 1 where something is lost, 3 where the node agent cannot run.
+pub fn check(args: &CheckArgs) -> Result<u8, CommandError> {
+    let (configuration, inventory) = configured(&args.settings)?;
+    let (holders, untold) = list::holders(&configuration);
+    let (picture, decision) = inventory.decide_once(&Claims { held: holders, ..Claims::default() });
+    let mut tried = vec![configured_by(&configuration)];
+    tried.extend(kubelet(&configuration.settings, untold.as_deref()));
+    tried.extend(machine(&configuration.settings, &picture));
+    tried.extend(inventory.rules.resources.iter().map(|resource| offered(&resource.name, &decision)));
+    let word = |verdict| match verdict {
+        Verdict::Good => "good",
+        Verdict::Lost => "lost",
+        Verdict::Cannot => "CANNOT RUN",
+    };
+    let rows = tried.iter().map(|tried| vec![tried.what.clone(), word(tried.verdict).to_owned(), tried.told.clone()]);
+    out::print(&out::table(&["WHAT", "IS", "DETAILS"], &rows.collect::<Vec<_>>()))?;
+    Ok(match tried.iter().map(|tried| tried.verdict).max() {
+        None | Some(Verdict::Good) => 0,
+        Some(Verdict::Lost) => 1,
+        Some(Verdict::Cannot) => 3,
+    })
+}
+
+fn configured_by(configuration: &Configuration) -> Tried {
+    let count = configuration.resources.len();
+    let resources = if count == 1 { "1 resource".to_owned() } else { format!("{count} resources") };
+    match &configuration.file {
+        Some(path) => good("configuration", format!("{}: {resources}", path.display())),
+        None if count > 0 => good("configuration", format!("by flags: {resources}")),
+        None => lost("configuration", "there is no devices.yaml, so nothing is offered"),
+    }
+}
+
+/// What the node agent shares with the kubelet.
+fn kubelet(settings: &Settings, untold: Option<&str>) -> Vec<Tried> {
+    let directory = &settings.plugin_directory;
+    let shown = directory.display();
+    let mut tried = vec![match writable(directory) {
+        Ok(()) => good("plugin directory", format!("{shown}, can be written")),
+        Err(why) => cannot("plugin directory", format!("{shown}: {why}; is a kubelet here? else set pluginDirectory")),
+    }];
+    let socket = directory.join(KUBELET_SOCKET);
+    tried.push(match std::os::unix::net::UnixStream::connect(&socket) {
+        Ok(_) => good("kubelet", format!("{} takes connections", socket.display())),
+        Err(error) => {
+            lost("kubelet", format!("{}: {error}; devices are offered as soon as it is there", socket.display()))
+        }
+    });
+    let socket = claims::socket(&settings.kubelet_directory);
+    tried.push(match untold {
+        None => good("claims", format!("{} tells who holds devices", socket.display())),
+        Some(why) => lost("claims", format!("{why}; who holds a device, and that it was given back, is not known")),
+    });
+    tried
+}
+
+/// What the machine tells.
+fn machine(settings: &Settings, picture: &Picture) -> Vec<Tried> {
+    let mut tried = Vec::new();
+    tried.push(match inotify::init(inotify::CreateFlags::CLOEXEC) {
+        Ok(_) => good("inotify", "an instance can be had"),
+        Err(error) => lost(
+            "inotify",
+            format!("{error}; raise fs.inotify.max_user_instances, else directories are looked at every 5 s"),
+        ),
+    });
+    let evidence = |what: &str, missing: Option<&str>| match missing {
+        None => good(what, "visible"),
+        Some(why) => lost(what, format!("{why}; disks without other evidence are withheld")),
+    };
+    tried.push(evidence("host's mounts", missing(&picture.mounts)));
+    tried.push(evidence("host's swap", missing(&picture.swaps)));
+    let udev = settings.host_root.join("run/udev/data");
+    tried.push(if udev.is_dir() {
+        good("udev", format!("{} tells what is on disks", udev.display()))
+    } else {
+        lost("udev", format!("{} is not there; what is on a disk is told only by its node", udev.display()))
+    });
+    let locks = match &settings.lock_directory {
+        Some(directory) => Ok(outrigger_host::Locks::at(directory)),
+        None => outrigger_host::Locks::of_machine(&settings.host_root),
+    };
+    let locks = locks.map_err(|error| error.to_string()).and_then(|locks| {
+        writable(locks.directory()).map(|()| locks).map_err(|why| format!("{}: {why}", settings.host_root.display()))
+    });
+    tried.push(match locks {
+        Ok(locks) => good("locks", format!("{} keeps others from our devices", locks.directory().display())),
+        Err(why) => lost("locks", format!("{why}; `outrigger run` may give away the same devices")),
+    });
+    tried
+}
+
+fn missing<T>(seen: &Seen<T>) -> Option<&str> {
+    match seen {
+        Seen::Known(_) => None,
+        Seen::Missing(why) => Some(why),
+    }
+}
+
+/// How many devices of a resource are in which state.
+fn offered(resource: &str, decision: &Decision) -> Tried {
+    let of = |status: Status| {
+        let findings = decision.findings.iter().filter(|finding| finding.resource.as_deref() == Some(resource));
+        findings.filter(|finding| finding.status == status).count()
+    };
+    let counts =
+        [Status::Offered, Status::Unhealthy, Status::Vanished, Status::Withheld].map(|status| (status, of(status)));
+    let told: Vec<String> = counts
+        .iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(status, count)| format!("{count} {}", status.word()))
+        .collect();
+    let told = if told.is_empty() { "no device matches".to_owned() } else { told.join(", ") };
+    good(resource, told)
+}
+
+fn writable(path: &Path) -> Result<(), String> {
+    let there = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    if !there.is_dir() {
+        return Err("it is no directory".to_owned());
+    }
+    access(path, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| error.to_string())
+}
