@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use outrigger_config::Address;
-use outrigger_device_core::decide::Claims;
+use outrigger_device_core::decide::{Claims, State};
 use outrigger_device_plugin::{DevicePlugin, Place, ResourceName};
 use outrigger_host::{Locks, Watches};
 use outrigger_runtime::admin::Listener;
@@ -132,15 +132,16 @@ async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let (inventories, rules) = watch::channel(Arc::clone(&inventory));
     let changes = Changes::of(&inventory, watches.clone());
     let (asks, asked) = mpsc::channel(ASKS);
-    let first =
-        Decided { decision: Arc::new(inventory.decide_once(&Claims::default()).1), inventory: Arc::clone(&inventory) };
+    let picture = inventory.picture();
+    let decision = inventory.decide(&picture, &Claims::default(), &State::default(), Duration::ZERO);
+    let first = Decided { inventory, decision: Arc::new(decision) };
     let readiness = Readiness::new();
     let names = first.decision.lists.iter().filter_map(|list| ResourceName::new(&list.resource).ok());
     let conditions: BTreeMap<_, _> = names.map(|name| (name.clone(), readiness.condition(name.to_string()))).collect();
-    let (decided, seen) = watch::channel(first);
+    let (decided, seen) = watch::channel(first.clone());
     let (offers, wanted) = Offers::new(asks, seen);
     let out = Outbox { offers, decided, ask_claims, metrics: metrics.clone() };
-    let owner = Owner::begin(inventory, Ledger::new(locks(&settings)), out);
+    let owner = Owner::begin(picture, first, Ledger::new(locks(&settings)), out);
     let inbox = Inbox { asks: asked, holders, inventories: rules, changes };
     let reload = Reload { source, around, configuration, inventories, metrics: metrics.clone() };
 

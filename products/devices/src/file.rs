@@ -23,8 +23,8 @@ pub struct DevicesFile {
     pub kubelet_directory: Option<String>,
     /// Where the machine's /sys, /proc, /dev and /run/udev are. Default: /.
     pub host_root: Option<String>,
-    /// The machine's own mount table. Default: /host/proc/1/mountinfo where it is there, else /proc/1/mountinfo outside of
-    /// containers.
+    /// The machine's own mount table, below `hostRoot`. Default: /host/proc/1/mountinfo where it is there, else
+    /// /proc/1/mountinfo outside of containers.
     pub host_mountinfo: Option<String>,
     /// Where machine-wide locks are. Default: /run/outrigger/lock.
     pub lock_directory: Option<String>,

@@ -43,9 +43,9 @@ impl Inventory {
         decide(Input { rules: &self.rules, picture, claims, previous, now })
     }
 
-    /// Looks and decides once, as for the first time.
+    /// Looks at everything and decides once, as for the first time.
     pub fn decide_once(&self, claims: &Claims) -> (Picture, Decision) {
-        let picture = self.picture();
+        let picture = self.survey.whole(&self.rules);
         let decision = self.decide(&picture, claims, &State::default(), Duration::ZERO);
         (picture, decision)
     }

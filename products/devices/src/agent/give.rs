@@ -72,7 +72,7 @@ impl Counter<'_> {
     /// Looks at the unit's devices afresh.
     fn same(&self, id: &str, listed: &Listed, when: When) -> Result<(), Denied> {
         let inventory = &self.decided.inventory;
-        let fresh = inventory.survey.fresh(&listed.unit);
+        let fresh = inventory.survey.fresh(&listed.unit, &inventory.rules);
         let refusals = refuse(&inventory.rules, &listed.unit, &fresh, when);
         let Some(first) = refusals.first() else { return Ok(()) };
         let reasons: Vec<String> = refusals.iter().map(|refusal| refusal.reason.to_string()).collect();

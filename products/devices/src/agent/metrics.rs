@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use outrigger_device_plugin::{RegisterReason, ResourceState};
+use outrigger_host::events::Counts;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -149,6 +150,14 @@ impl Metrics {
     /// Something told of changes.
     pub fn event(&self, source: &str) {
         self.events.get_or_create(&[("source", source.to_owned())]).inc();
+    }
+
+    /// Which sources of changes are in use, and how the kernel's fares.
+    pub fn sources(&self, is_polling: bool, counts: Counts) {
+        for (source, in_use) in [("uevent", !is_polling), ("poll", is_polling)] {
+            self.event_source.get_or_create(&[("source", source.to_owned())]).set(i64::from(in_use));
+        }
+        self.overruns.inc_by(counts.overruns.saturating_sub(self.overruns.get()));
     }
 
     /// A device has become healthy or unhealthy.

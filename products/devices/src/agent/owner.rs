@@ -8,8 +8,7 @@
 //! Allocate, PreStart ─────┴──► the last look ────┴─► an answer or a refusal
 //! ```
 //!
-//! A change is looked at at once and again a little later, since the kernel tells before udev has set links and owners. A
-//! flood of changes becomes few looks.
+//! A change is looked at at once; a flood of changes becomes few looks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,9 +30,6 @@ use super::report;
 use crate::claims::Holders;
 use crate::inventory::Inventory;
 use crate::survey::Changes;
-
-/// When to look again after a change: the kernel tells first, links and owners follow.
-const AGAIN: [Duration; 3] = [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(500)];
 
 /// The least time between two looks that changes ask for.
 const REST: Duration = Duration::from_millis(20);
@@ -79,38 +75,41 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Looks for the first time and offers what is there.
-    pub fn begin(inventory: Arc<Inventory>, ledger: Ledger, out: Outbox) -> Self {
-        let picture = inventory.picture();
-        let mut owner = Self { inventory, picture, state: State::default(), ledger, begun: Instant::now(), out };
-        owner.decide();
+    /// Offers what the first look has shown.
+    pub fn begin(picture: Picture, first: Decided, ledger: Ledger, out: Outbox) -> Self {
+        let Decided { inventory, decision } = first;
+        let state = decision.next.clone();
+        let mut owner = Self { inventory, picture, state, ledger, begun: Instant::now(), out };
+        owner.tell(decision);
         owner
     }
 
     /// Runs until `stop`.
     pub async fn run(mut self, mut inbox: Inbox, audit: Duration, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut looks: Vec<Instant> = Vec::new();
-        let mut next_audit = Instant::now() + audit;
-        let mut again = self.decide();
         let mut looked = Instant::now();
+        let mut next_audit = looked + audit;
+        let mut wants_look = false;
         loop {
-            let look = looks.iter().min().copied().unwrap_or(next_audit).max(looked + REST);
-            let lock_again = self.ledger.awaits().then(|| Instant::now() + LOCK_AGAIN);
-            let wake =
-                [Some(look), Some(next_audit), again, lock_again].into_iter().flatten().min().unwrap_or(next_audit);
+            let look = wants_look.then(|| looked + REST);
+            let lock_again = self.ledger.awaits().then(|| looked + LOCK_AGAIN);
+            let due = [look, self.decided_again(), lock_again].into_iter().flatten().fold(next_audit, Instant::min);
             tokio::select! {
                 biased;
-                () = stop.cancelled() => break,
+                () = stop.cancelled() => return Ok(()),
                 Some(ask) = inbox.asks.recv() => self.answer(ask),
-                () = sleep_until(wake) => {
-                    let now = Instant::now();
-                    looks.retain(|due| *due > now);
-                    if now >= next_audit {
-                        next_audit = now + audit;
+                () = sleep_until(due) => {
+                    (looked, wants_look) = (Instant::now(), false);
+                    if looked >= next_audit {
+                        next_audit = looked + audit;
                     }
                     self.ledger.retry(units(&self.out.decided.borrow().decision));
                     self.look();
-                    looked = Instant::now();
+                    inbox.changes.follow(&self.inventory);
+                    self.out.metrics.sources(inbox.changes.is_polling(), inbox.changes.counts());
+                }
+                source = inbox.changes.next() => {
+                    self.out.metrics.event(source);
+                    wants_look = true;
                 }
                 changed = inbox.holders.changed() => {
                     changed.map_err(|_| anyhow::anyhow!("nobody tells of claims any more"))?;
@@ -123,15 +122,8 @@ impl Owner {
                     inbox.changes.follow(&self.inventory);
                     self.look();
                 }
-                source = inbox.changes.next() => {
-                    self.out.metrics.event(source.word());
-                    let now = Instant::now();
-                    looks = std::iter::once(now).chain(AGAIN.map(|after| now + after)).collect();
-                }
             }
-            again = self.decided_again();
         }
-        Ok(())
     }
 
     /// When to decide again though nothing changes.
@@ -150,19 +142,21 @@ impl Owner {
     }
 
     /// Decides by the last look, and tells everybody.
-    fn decide(&mut self) -> Option<Instant> {
+    fn decide(&mut self) {
         let claims = self.ledger.claims();
         let decision = self.inventory.decide(&self.picture, &claims, &self.state, self.now());
         self.state = decision.next.clone();
+        self.tell(Arc::new(decision));
+    }
+
+    fn tell(&mut self, decision: Arc<Decision>) {
         report::changes(&decision, &self.out.metrics);
         report::known(&decision, &self.out.metrics);
-        let decision = Arc::new(decision);
         self.out.offers.publish(&self.inventory.rules, &decision);
         for list in &decision.lists {
             self.out.metrics.claims(&list.resource, self.ledger.count(&list.resource));
         }
         self.out.decided.send_replace(Decided { inventory: Arc::clone(&self.inventory), decision });
-        self.decided_again()
     }
 
     /// Takes over what the kubelet tells of claims.

@@ -14,6 +14,9 @@ use crate::claims;
 use crate::out;
 use crate::settings::{Configuration, Settings};
 
+/// The initial user namespace, whose network namespaces alone hear the kernel.
+const INITIAL_USERS: &str = "user:[4026531837]";
+
 /// How something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Verdict {
@@ -104,6 +107,10 @@ fn kubelet(settings: &Settings, untold: Option<&str>) -> Vec<Tried> {
 /// What the machine tells.
 fn machine(settings: &Settings, picture: &Picture) -> Vec<Tried> {
     let mut tried = Vec::new();
+    tried.push(match std::fs::read_link("/proc/self/ns/user") {
+        Ok(namespace) if namespace == Path::new(INITIAL_USERS) => good("kernel events", "they reach this process"),
+        _ => lost("kernel events", "not in a user namespace of its own; plugging is seen by looking every 5 s"),
+    });
     tried.push(match inotify::init(inotify::CreateFlags::CLOEXEC) {
         Ok(_) => good("inotify", "an instance can be had"),
         Err(error) => lost(

@@ -1,77 +1,133 @@
-//! What tells that the machine may have changed: the directories that globs look into, and the clock for the rest.
+//! What tells that the machine may have changed, as far as the rules look at it.
 //!
 //! What it does not do: it does not say what changed. Whoever is told looks again.
 
-use std::collections::BTreeMap;
-use std::future::{Future, pending, poll_fn};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::pin::Pin;
-use std::task::Poll;
 
+use outrigger_device_core::rules::{PathPattern, Rules};
 use outrigger_host::Watches;
+use outrigger_host::devices::{NodeKind, Roots, expand};
+use outrigger_host::events::{Counts, Event, Events, Wanted};
 
-use super::{Survey, paths, patterns};
+use super::{patterns, step_matches, subsystems};
 use crate::inventory::Inventory;
-use outrigger_device_core::rules::PathPattern;
 
-/// Who told of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Source {
-    /// A directory has other entries.
-    Directory,
-}
-
-impl Source {
-    /// The word for it in metrics.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Directory => "inotify",
-        }
-    }
-}
-
-/// The changes of a machine, as far as the rules look at it.
+/// The changes of a machine.
 #[derive(Debug)]
 pub struct Changes {
     watches: Watches,
-    directories: BTreeMap<PathBuf, outrigger_host::Changes>,
+    followed: (BTreeSet<String>, BTreeSet<PathBuf>),
+    events: Events,
 }
 
 impl Changes {
-    /// Those that can concern an inventory. Must be called within a runtime.
+    /// Those that can concern an inventory. Listen first and look then. Must be called within a runtime.
     pub fn of(inventory: &Inventory, watches: Watches) -> Self {
-        let mut changes = Self { watches, directories: BTreeMap::new() };
-        changes.follow(inventory);
-        changes
+        let followed = followed(inventory);
+        let events = open(inventory, &watches, &followed);
+        Self { watches, followed, events }
     }
 
-    /// Watches what the rules look at now; what stays watched is so without a gap.
+    /// Follows what the rules look at now.
     pub fn follow(&mut self, inventory: &Inventory) {
-        let Survey { root, .. } = &inventory.survey;
-        let globs = patterns(&inventory.rules).filter_map(|pattern| match pattern {
-            PathPattern::Glob(glob) => Some(glob),
-            PathPattern::Regex(_) => None,
-        });
-        let wanted = globs.flat_map(|glob| paths::directories(root, glob));
-        let mut before = std::mem::take(&mut self.directories);
-        for path in wanted.map(|directory| paths::below(root, &directory)) {
-            let watched = before.remove(&path).unwrap_or_else(|| self.watches.directory(&path));
-            self.directories.entry(path).or_insert(watched);
+        let followed = followed(inventory);
+        if followed != self.followed {
+            self.events = open(inventory, &self.watches, &followed);
+            self.followed = followed;
         }
     }
 
-    /// Waits for the next change. Safe to drop and call again.
-    pub async fn next(&mut self) -> Source {
-        if self.directories.is_empty() {
-            return pending().await;
+    /// Waits for the next change, and tells who told. Safe to drop and call again.
+    pub async fn next(&mut self) -> &'static str {
+        match self.events.next().await {
+            Event::Devices(_) => "uevent",
+            Event::Again => "again",
+            Event::Mounts => "mountinfo",
+            Event::Swaps => "swaps",
+            Event::Paths => "inotify",
+            Event::Everything => "poll",
         }
-        let changed = self.directories.values_mut().map(|directory| Box::pin(directory.changed()));
-        let mut changed: Vec<Pin<Box<_>>> = changed.collect();
-        poll_fn(|context| {
-            let is_changed = changed.iter_mut().any(|directory| directory.as_mut().poll(context).is_ready());
-            if is_changed { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-        Source::Directory
+    }
+
+    /// How many messages there were.
+    pub fn counts(&self) -> Counts {
+        self.events.counts()
+    }
+
+    /// Whether something is looked at by the clock.
+    pub fn is_polling(&self) -> bool {
+        self.events.is_polling()
+    }
+}
+
+fn open(inventory: &Inventory, watches: &Watches, followed: &(BTreeSet<String>, BTreeSet<PathBuf>)) -> Events {
+    let (subsystems, directories) = followed.clone();
+    let wanted = Wanted { subsystems, directories: directories.into_iter().collect() };
+    Events::open(&inventory.survey.roots, watches, wanted)
+}
+
+/// The subsystems, and the directories in which something that a rule names can come or go.
+fn followed(inventory: &Inventory) -> (BTreeSet<String>, BTreeSet<PathBuf>) {
+    let Inventory { rules, survey } = inventory;
+    let globs = patterns(rules).filter_map(|pattern| match pattern {
+        PathPattern::Glob(glob) => Some(glob),
+        PathPattern::Regex(_) => None,
+    });
+    let directories = globs.flat_map(|glob| directories(&survey.roots, glob)).chain(links(rules));
+    (subsystems(rules), directories.collect())
+}
+
+/// Where udev makes links that rules select by; they come after the device.
+fn links(rules: &Rules) -> Vec<PathBuf> {
+    let of = subsystems(rules);
+    let known = [("block", "/dev/disk/by-id"), ("tty", "/dev/serial/by-id")];
+    known.iter().filter(|(subsystem, _)| of.contains(*subsystem)).map(|(_, path)| PathBuf::from(path)).collect()
+}
+
+/// The directories whose names decide what a glob matches: those in which a step with marks is looked for, and that of the
+/// last step. One before any mark is followed by its path, whether it is there or not.
+fn directories(roots: &Roots, glob: &str) -> BTreeSet<PathBuf> {
+    let steps: Vec<&str> = glob.split('/').filter(|step| !step.is_empty()).collect();
+    let has_marks = |step: &&str| step.contains(['*', '?', '[', '\\']);
+    let mut found = BTreeSet::new();
+    for (place, step) in steps.iter().enumerate() {
+        if !has_marks(step) && place + 1 != steps.len() {
+            continue;
+        }
+        let before = format!("/{}", steps[..place].join("/"));
+        if steps[..place].iter().any(&has_marks) {
+            let there = expand(roots, &before, &step_matches).into_iter();
+            found.extend(there.filter(|there| there.kind == NodeKind::Directory).map(|there| there.path.into()));
+        } else {
+            found.insert(before.into());
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_directories_are_those_in_which_a_match_can_come() {
+        let machine = tempfile::tempdir().unwrap();
+        let roots = Roots::below(machine.path());
+        fs::create_dir_all(machine.path().join("dev/serial/by-id")).unwrap();
+        fs::create_dir_all(machine.path().join("dev/v4l")).unwrap();
+        fs::write(machine.path().join("dev/null"), "").unwrap();
+        for (glob, expected) in [
+            ("/dev/ttyUSB*", &["/dev"][..]),
+            ("/dev/fuse", &["/dev"]),
+            ("/dev/snd/by-id/*", &["/dev/snd/by-id"]),
+            ("/dev/*/by-id/*", &["/dev", "/dev/serial/by-id"]),
+            ("/*", &["/"]),
+        ] {
+            let expected: BTreeSet<PathBuf> = expected.iter().map(PathBuf::from).collect();
+            assert_eq!(directories(&roots, glob), expected, "{glob}");
+        }
     }
 }
