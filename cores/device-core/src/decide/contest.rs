@@ -1,6 +1,6 @@
 //! Who gets what more than one rule matches: whatever a pod holds stays with its resource; else the earlier rule has it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::candidates::{Candidate, Candidates, Footprint};
@@ -27,7 +27,7 @@ struct Taken<'c> {
 /// Settles it.
 pub(super) fn settle(input: &Input<'_>, seen: Candidates) -> Contested {
     let units = &seen.units;
-    let claimed: Vec<bool> = units.iter().map(|unit| is_claimed(input, unit)).collect();
+    let claimed = claimed(input, units);
     let mut withheld: Vec<Vec<Reason>> =
         units.iter().zip(&claimed).map(|(unit, claimed)| own_reasons(unit, *claimed)).collect();
     let mut order: Vec<usize> = (0..units.len()).filter(|number| withheld[*number].is_empty()).collect();
@@ -49,9 +49,28 @@ pub(super) fn settle(input: &Input<'_>, seen: Candidates) -> Contested {
     Contested { seen, withheld }
 }
 
-fn is_claimed(input: &Input<'_>, unit: &Candidate) -> bool {
-    !input.claims.held.is_empty()
-        && unit.ids.iter().any(|id| input.claims.held.contains_key(&(unit.body.resource.to_string(), id.to_string())))
+/// For each candidate, whether a pod has it. Of two devices with one id it is the one that had the id before.
+fn claimed(input: &Input<'_>, units: &[Candidate]) -> Vec<bool> {
+    let held = &input.claims.held;
+    if held.is_empty() {
+        return vec![false; units.len()];
+    }
+    let held_ids = |unit: &Candidate| {
+        let resource = unit.body.resource.to_string();
+        unit.ids.iter().filter(|id| held.contains_key(&(resource.clone(), id.to_string()))).cloned().collect()
+    };
+    let of_units: Vec<Vec<Arc<str>>> = units.iter().map(held_ids).collect();
+    let has_it = |unit: &Candidate, id: &str| {
+        input.previous.has(&unit.body.resource, id, unit.body.parts.first().map_or("", |part| part.name.as_str()))
+    };
+    let both = || units.iter().zip(&of_units);
+    let pairs = both().flat_map(|(unit, ids)| ids.iter().map(move |id| (unit, id)));
+    let known: BTreeSet<(&str, &str)> =
+        pairs.filter(|(unit, id)| has_it(unit, id)).map(|(unit, id)| (&*unit.body.resource, &**id)).collect();
+    let is_claimed = |(unit, ids): (&Candidate, &Vec<Arc<str>>)| {
+        ids.iter().any(|id| has_it(unit, id) || !known.contains(&(&*unit.body.resource, &**id)))
+    };
+    both().map(is_claimed).collect()
 }
 
 /// Why it is not listed, whatever the others are.

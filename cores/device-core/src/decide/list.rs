@@ -134,16 +134,27 @@ impl Making<'_> {
         for (resource, lives) in &input.previous.lives {
             let rule = resources.iter().find(|(name, _)| name == resource).map(|(_, rule)| *rule);
             for (id, life) in lives {
-                let is_seen = seen.get(&**resource).is_some_and(|ids| ids.contains(&**id));
+                let is_listed = self.lives.get(resource).is_some_and(|lives| lives.contains_key(id));
+                let is_withheld = seen.get(&**resource).is_some_and(|ids| ids.contains(&**id));
+                let is_claimed = claimed(input, resource, id);
                 let of_rule = rule.or_else(|| self.rule_of_match(life));
-                let (false, Some(rule)) = (is_seen, of_rule) else { continue };
+                let Some(rule) = of_rule.filter(|_| !is_listed && (is_claimed || !is_withheld)) else { continue };
                 let policy = &input.rules.resources[rule].health;
-                let life = life.clone().step(Look::Gone, policy, input.now);
-                if claimed(input, resource, id) || !life.is_over(policy, input.now) {
+                // What a pod has is told as unhealthy where it would be withheld.
+                let reasons = if is_withheld { self.reasons(resource, id) } else { Vec::new() };
+                let look = if reasons.is_empty() { Look::Gone } else { Look::Broken(&reasons) };
+                let life = life.clone().step(look, policy, input.now);
+                if is_claimed || !life.is_over(policy, input.now) {
                     self.lives.entry(Arc::clone(resource)).or_default().insert(Arc::clone(id), life);
                 }
             }
         }
+    }
+
+    /// Why an id is withheld.
+    fn reasons(&self, resource: &Arc<str>, id: &Arc<str>) -> Vec<Reason> {
+        let of_it = |finding: &&Finding| finding.resource.as_ref() == Some(resource) && finding.ids.contains(id);
+        self.findings.iter().find(of_it).map(|finding| finding.reasons.clone()).unwrap_or_default()
     }
 
     /// The rule of a match whose resource is gone with it, as long as the configuration has that rule.
