@@ -116,12 +116,12 @@ fn a_list_that_a_kubelet_would_refuse_is_cut_and_what_was_listed_stays() {
     let mut host = Host::default();
     let slots = |count| one(group(Select::Counted(CountedRule::Count { count, env: None })));
     let before = host.decide(&slots(10), &Picture::default());
-    let decision = host.decide(&slots(140_000), &Picture::default());
+    let decision = host.decide(&slots(170_000), &Picture::default());
     let listed = &decision.lists[0].listed;
     let bytes: usize = listed.iter().map(|listed| wire_size(listed.unit.id.len(), &[])).sum();
     assert!(bytes <= 4 << 20 && bytes > (4 << 20) - 100, "{bytes}");
     assert!(listed.windows(2).all(|pair| pair[0].unit.id < pair[1].unit.id));
     let kept = ids(&decision);
     assert!(ids(&before).iter().all(|(name, id)| kept.get(name) == Some(id)));
-    assert!(why(&decision, "139999").contains("list full") || kept.contains_key("139999"));
+    assert!(why(&decision, "169999").contains("list full") || kept.contains_key("169999"));
 }

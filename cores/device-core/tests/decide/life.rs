@@ -30,8 +30,8 @@ fn three_failed_checks_make_it_unhealthy_and_ten_good_seconds_well_again() {
     let well = host.decide(&rules, &good);
     assert_eq!(why(&well, "sdb"), "unhealthy: well again, but not long enough");
     let moment = well.again.unwrap();
-    assert_eq!(moment, host.now - Duration::from_secs(1) + Duration::from_secs(10));
-    host.now = moment - Duration::from_millis(1);
+    assert_eq!(moment, host.now + Duration::from_secs(9), "ten seconds after the last look");
+    host.now = moment.saturating_sub(Duration::from_millis(1));
     assert!(offered(&host.decide(&rules, &good)).is_empty());
     host.now = moment;
     assert_eq!(offered(&host.decide(&rules, &good)), ["sdb"]);
