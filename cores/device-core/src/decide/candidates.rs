@@ -67,6 +67,8 @@ pub(super) struct Candidates {
     /// Devices that make no unit.
     pub(super) others: Vec<Finding>,
     pub(super) identities: Identities,
+    /// Devices that were there at the last look already, by name.
+    pub(super) stayed: BTreeSet<(Kind, String)>,
     pub(super) missing: BTreeSet<&'static str>,
 }
 
@@ -116,7 +118,8 @@ pub(super) fn all(input: &Input<'_>) -> Candidates {
     }
     scene.add_unmatched();
     let Scene { identities, missing, others, .. } = scene;
-    Candidates { resources, units, others, identities, missing }
+    let stayed = input.previous.identities.stayed(input.picture);
+    Candidates { resources, units, others, identities, stayed, missing }
 }
 
 /// Each match as a resource of its own, with its name.

@@ -1,6 +1,6 @@
 //! Who gets what more than one rule matches: whatever a pod holds stays with its resource; else the earlier rule has it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::candidates::{Candidate, Candidates, Footprint};
@@ -27,7 +27,7 @@ struct Taken<'c> {
 /// Settles it.
 pub(super) fn settle(input: &Input<'_>, seen: Candidates) -> Contested {
     let units = &seen.units;
-    let claimed = claimed(input, units);
+    let claimed = claimed(input, &seen);
     let mut withheld: Vec<Vec<Reason>> =
         units.iter().zip(&claimed).map(|(unit, claimed)| own_reasons(unit, *claimed)).collect();
     let mut order: Vec<usize> = (0..units.len()).filter(|number| withheld[*number].is_empty()).collect();
@@ -49,28 +49,22 @@ pub(super) fn settle(input: &Input<'_>, seen: Candidates) -> Contested {
     Contested { seen, withheld }
 }
 
-/// For each candidate, whether a pod has it. Of two devices with one id it is the one that had the id before.
-fn claimed(input: &Input<'_>, units: &[Candidate]) -> Vec<bool> {
+/// For each candidate, whether a pod has it: it had the id before; or nobody here had, and it has just come, as when it was
+/// pulled and plugged again. One that was here all the time is another device with the same identity.
+fn claimed(input: &Input<'_>, seen: &Candidates) -> Vec<bool> {
     let held = &input.claims.held;
-    if held.is_empty() {
-        return vec![false; units.len()];
-    }
-    let held_ids = |unit: &Candidate| {
-        let resource = unit.body.resource.to_string();
-        unit.ids.iter().filter(|id| held.contains_key(&(resource.clone(), id.to_string()))).cloned().collect()
+    let is_held = |resource: &str, id: &str| held.contains_key(&(resource.to_owned(), id.to_owned()));
+    let is_claimed = |unit: &Candidate| {
+        let (resource, part) = (&*unit.body.resource, unit.body.parts.first());
+        let (name, key) = part.map_or(("", None), |part| (&*part.name, Some((part.kind, part.name.clone()))));
+        unit.ids.iter().filter(|id| is_held(resource, id)).any(|id| {
+            let before = input.previous.life(resource, id);
+            let has_come = !key.as_ref().is_some_and(|key| seen.stayed.contains(key));
+            before.is_none() || input.previous.has(resource, id, name) || has_come
+        })
     };
-    let of_units: Vec<Vec<Arc<str>>> = units.iter().map(held_ids).collect();
-    let has_it = |unit: &Candidate, id: &str| {
-        input.previous.has(&unit.body.resource, id, unit.body.parts.first().map_or("", |part| part.name.as_str()))
-    };
-    let both = || units.iter().zip(&of_units);
-    let pairs = both().flat_map(|(unit, ids)| ids.iter().map(move |id| (unit, id)));
-    let known: BTreeSet<(&str, &str)> =
-        pairs.filter(|(unit, id)| has_it(unit, id)).map(|(unit, id)| (&*unit.body.resource, &**id)).collect();
-    let is_claimed = |(unit, ids): (&Candidate, &Vec<Arc<str>>)| {
-        ids.iter().any(|id| has_it(unit, id) || !known.contains(&(&*unit.body.resource, &**id)))
-    };
-    both().map(is_claimed).collect()
+    let all = seen.units.iter();
+    if held.is_empty() { all.map(|_| false).collect() } else { all.map(is_claimed).collect() }
 }
 
 /// Why it is not listed, whatever the others are.

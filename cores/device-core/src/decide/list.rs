@@ -31,7 +31,7 @@ struct Making<'m> {
 /// Makes the decision.
 pub(super) fn make(input: &Input<'_>, contested: Contested) -> Decision {
     let Contested { seen, withheld } = contested;
-    let Candidates { resources, units, others, identities, missing } = seen;
+    let Candidates { resources, units, others, identities, missing, .. } = seen;
     let mut making = Making { input, lives: Lives::new(), findings: Vec::new(), changes: Vec::new() };
     for (unit, reasons) in units.iter().zip(withheld) {
         making.add(unit, &reasons);

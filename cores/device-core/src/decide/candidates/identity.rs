@@ -2,9 +2,11 @@
 //!
 //! An identity that was given to a device that is still there stays, whatever becomes known of it or is plugged beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::picture::{BlockDevice, Picture, UsbDevice};
+use super::usage::View;
+use crate::ids::Kind;
+use crate::picture::{BlockDevice, ClassNode, Picture, UsbDevice};
 
 /// Identities of the disks and USB devices that are there, by what stays the same while one is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +41,20 @@ impl Identities {
             by_presence.insert(key, known.unwrap_or_else(|| of_usb(device, is_alone)));
         }
         Self { by_presence }
+    }
+
+    /// What of a picture was there at the last look already: disks, partitions, USB devices and their nodes, by name.
+    pub(super) fn stayed(&self, picture: &Picture) -> BTreeSet<(Kind, String)> {
+        let disks = picture.block.iter().filter(|disk| self.by_presence.contains_key(&disk_presence(disk)));
+        let disks = disks.flat_map(View::all).map(|view| (Kind::Block, view.name().to_owned()));
+        let usb: BTreeSet<&str> = (picture.usb.iter())
+            .filter(|device| self.by_presence.contains_key(&usb_presence(device)))
+            .map(|device| device.name.as_str())
+            .collect();
+        let of_usb = |node: &&ClassNode| node.usb.as_deref().is_some_and(|name| usb.contains(name));
+        let nodes = picture.nodes.iter().filter(of_usb).map(|node| (Kind::Node, node.name.clone()));
+        let devices = usb.iter().map(|name| (Kind::Usb, (*name).to_owned()));
+        disks.chain(devices).chain(nodes).collect()
     }
 
     pub(super) fn disk(&self, disk: &BlockDevice) -> Identity {
