@@ -106,17 +106,26 @@ fn run(
 
 /// What a node agent is made of.
 #[derive(Debug)]
-struct Parts {
-    source: Arc<Source>,
-    around: Surroundings,
-    configuration: Configuration,
-    inventory: Inventory,
-    admin: Option<Listener>,
-    log_level: LogLevel,
+pub struct Parts {
+    /// Where its configuration comes from, to be read again.
+    pub source: Arc<Source>,
+    /// What is around it.
+    pub around: Surroundings,
+    /// What was read.
+    pub configuration: Configuration,
+    /// The rules and the machine.
+    pub inventory: Inventory,
+    /// Where its admin endpoint is, bound.
+    pub admin: Option<Listener>,
+    /// Changes what is logged.
+    pub log_level: LogLevel,
 }
 
 /// Serves until `stop`.
-async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
+///
+/// # Errors
+/// Where it cannot run at all, or a part of it has ended.
+pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let Parts { source, around, configuration, inventory, admin, log_level } = parts;
     for warning in &configuration.warnings {
         warn!("{warning}");

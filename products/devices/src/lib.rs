@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-mod agent;
+pub mod agent;
 pub mod args;
 mod claims;
 mod commands;

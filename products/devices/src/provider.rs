@@ -98,7 +98,12 @@ impl DeviceProvider {
     async fn look_again(&self, unit: &Unit) -> Result<(), ClaimError> {
         let deadline = Instant::now() + REAPPEARS;
         loop {
-            let refusals = refuse(&self.inventory.rules, unit, &self.inventory.picture(), When::Allocate);
+            let refusals = refuse(
+                &self.inventory.rules,
+                unit,
+                &self.inventory.survey.fresh(unit, &self.inventory.rules),
+                When::Allocate,
+            );
             if refusals.is_empty() {
                 return Ok(());
             }

@@ -1,0 +1,233 @@
+//! The node agent from end to end: a machine, a kubelet that speaks the real protocol, and what pods get.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a failure of the test")]
+
+mod harness;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
+
+use harness::{Node, may_make_nodes};
+use outrigger_host::{Attempt, Locks};
+use outrigger_kubelet_api::device_plugin::ContainerAllocateResponse;
+
+const SERIAL: &str = "example.com/serial";
+
+const PORTS: &str = "\
+domain: example.com
+ids: short
+devices:
+- name: serial
+  groups: [{paths: [{path: '/dev/ttyUSB*', mountPath: /dev/serial/, permissions: rw}]}]
+";
+
+/// The nodes of the machine that a container got.
+fn nodes(answer: &ContainerAllocateResponse) -> Vec<&str> {
+    answer.devices.iter().map(|device| device.host_path.as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_list_arrives_and_a_pod_gets_the_node_of_its_id() {
+    if !may_make_nodes() {
+        return;
+    }
+    let mut node = Node::new(PORTS).await;
+    node.plug("ttyUSB0");
+    node.start();
+    let ids = node.offered(SERIAL, 1).await;
+    let admitted = node.admit("a", SERIAL, 1).await.unwrap();
+    let (given, answer) = &admitted[SERIAL];
+    assert_eq!(given, &ids.iter().cloned().collect());
+    let device = &answer.devices[0];
+    assert_eq!(
+        (device.host_path.as_str(), device.container_path.as_str(), device.permissions.as_str()),
+        ("/dev/ttyUSB0", "/dev/serial/ttyUSB0", "rw")
+    );
+    let name = format!("OUTRIGGER_DEVICE_{}_PATH", ids[0].to_uppercase());
+    assert_eq!(answer.envs.get(&name).map(String::as_str), Some("/dev/serial/ttyUSB0"));
+}
+
+#[tokio::test]
+async fn g06_what_vanishes_is_unhealthy_and_back_under_the_same_id() {
+    if !may_make_nodes() {
+        return;
+    }
+    let node = Node::started(&format!("{PORTS}  health: {{healthyAfter: 50ms}}\n")).await;
+    node.offered(SERIAL, 0).await;
+    node.plug("ttyUSB0");
+    let before = node.offered(SERIAL, 1).await;
+    node.unplug("ttyUSB0");
+    let after = node.offered(SERIAL, 0).await;
+    assert_eq!(before, after, "it stays listed, unhealthy");
+    assert!(node.admit("a", SERIAL, 1).await.is_err());
+    node.plug("ttyUSB0");
+    node.kubelet.until(|view| view.allocatable(SERIAL) == 1).await;
+    node.admit("a", SERIAL, 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn k01_each_pod_gets_exactly_the_node_of_its_id_in_any_order() {
+    if !may_make_nodes() {
+        return;
+    }
+    let mut node = Node::new(PORTS).await;
+    for port in 0..4 {
+        node.plug(&format!("ttyUSB{port}"));
+    }
+    node.start();
+    node.offered(SERIAL, 4).await;
+    let mut of_id = std::collections::BTreeMap::new();
+    for round in 0..25 {
+        if round == 12 {
+            node.stop().await;
+            node.start();
+            node.kubelet.until(|view| view.allocatable(SERIAL) == 4).await;
+        }
+        let mut seen = BTreeSet::new();
+        for pod in 0..4 {
+            let admitted = node.admit(&format!("{round}-{pod}"), SERIAL, 1).await.unwrap();
+            let (ids, answer) = &admitted[SERIAL];
+            let id = ids.first().unwrap().clone();
+            let path = nodes(answer)[0].to_owned();
+            assert_eq!(of_id.entry(id).or_insert(path.clone()), &path);
+            assert!(seen.insert(path), "one node went to two pods");
+        }
+        for pod in 0..4 {
+            node.kubelet.remove_pod(&format!("{round}-{pod}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn g01_k09_a_kubelets_restart_is_one_registration_and_no_wait() {
+    if !may_make_nodes() {
+        return;
+    }
+    let mut node = Node::new(PORTS).await;
+    node.plug("ttyUSB0");
+    node.start();
+    node.offered(SERIAL, 1).await;
+    for restart in 1..=5 {
+        node.kubelet.restart().await.unwrap();
+        let begun = Instant::now();
+        node.offered(SERIAL, 1).await;
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert_eq!(node.kubelet.view().registrations_of(SERIAL), 1 + restart);
+    }
+    node.plug("ttyUSB1");
+    node.offered(SERIAL, 2).await;
+}
+
+#[tokio::test]
+async fn a_changed_file_changes_its_resources_alone_and_a_wrong_one_nothing() {
+    if !may_make_nodes() {
+        return;
+    }
+    let mut node = Node::new("").await;
+    node.plug("ttyUSB0");
+    node.plug("fuse");
+    // As a ConfigMap is mounted: the file is a link through `..data`, which is swapped.
+    let publish = |name: &str, text: &str| {
+        let version = node.path("etc").join(name);
+        fs::create_dir(&version).unwrap();
+        fs::write(version.join("devices.yaml"), text).unwrap();
+        symlink(name, node.path("etc/..new")).unwrap();
+        fs::rename(node.path("etc/..new"), node.path("etc/..data")).unwrap();
+    };
+    fs::remove_file(&node.file).unwrap();
+    publish("..1", PORTS);
+    symlink("..data/devices.yaml", &node.file).unwrap();
+    node.start_at(&node.path("host"));
+    node.offered(SERIAL, 1).await;
+    let publish = |name: &str, text: &str| {
+        let version = node.path("etc").join(name);
+        fs::create_dir(&version).unwrap();
+        fs::write(version.join("devices.yaml"), text).unwrap();
+        symlink(name, node.path("etc/..new")).unwrap();
+        fs::rename(node.path("etc/..new"), node.path("etc/..data")).unwrap();
+    };
+    let more = format!("{PORTS}- name: fuse\n  groups: [{{count: 3, paths: [{{path: /dev/fuse}}]}}]\n");
+    publish("..2", &more);
+    node.offered("example.com/fuse", 3).await;
+    publish("..3", "domain: example.com\ndevices: [{name: serial, groups: [{block: 1}]}]");
+    publish("..4", &more.replace("count: 3", "count: 5"));
+    node.offered("example.com/fuse", 5).await;
+    let view = node.kubelet.view();
+    assert_eq!(view.registrations_of(SERIAL), 1, "its stream was not touched");
+    assert_eq!(view.allocatable(SERIAL), 1);
+    publish("..5", PORTS);
+    node.kubelet.until(|view| view.resources["example.com/fuse"].streams == 0).await;
+    assert_eq!(node.kubelet.view().resources[SERIAL].streams, 1);
+}
+
+#[tokio::test]
+async fn a_stop_is_in_order_and_leaves_no_socket() {
+    let mut node = Node::started(PORTS).await;
+    node.kubelet.until(|view| view.resources.get(SERIAL).is_some_and(|resource| resource.streams == 1)).await;
+    let begun = Instant::now();
+    node.stop().await;
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    let left: Vec<_> =
+        fs::read_dir(node.path("kubelet/device-plugins")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().starts_with("or-")), "{left:?}");
+}
+
+/// Whether somebody has the only lock that there is.
+fn is_locked(node: &Node) -> bool {
+    let locks = Locks::at(node.path("lock"));
+    let names = fs::read_dir(node.path("lock/devices")).into_iter().flatten();
+    names
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .any(|name| matches!(locks.try_lock("devices", &name, "a test").unwrap(), Attempt::Held(_)))
+}
+
+#[tokio::test]
+async fn a_device_is_locked_from_allocate_until_the_kubelet_no_longer_names_it_also_over_a_restart() {
+    if !may_make_nodes() {
+        return;
+    }
+    let mut node = Node::new(PORTS).await;
+    node.plug("ttyUSB0");
+    node.start();
+    node.offered(SERIAL, 1).await;
+    node.admit("a", SERIAL, 1).await.unwrap();
+    assert!(is_locked(&node));
+    node.stop().await;
+    assert!(!is_locked(&node));
+    node.start();
+    let is_so = async |locked: bool| {
+        let begun = Instant::now();
+        while is_locked(&node) != locked {
+            assert!(begun.elapsed() < harness::PATIENCE, "in vain: locked should be {locked}");
+            tokio::task::yield_now().await;
+        }
+    };
+    is_so(true).await;
+    node.kubelet.remove_pod("a");
+    is_so(false).await;
+}
+
+#[tokio::test]
+async fn a_device_that_another_door_has_is_refused_with_its_name() {
+    if !may_make_nodes() {
+        return;
+    }
+    let mut node = Node::new(PORTS).await;
+    node.plug("ttyUSB0");
+    node.start();
+    node.offered(SERIAL, 1).await;
+    node.admit("a", SERIAL, 1).await.unwrap();
+    let name = fs::read_dir(node.path("lock/devices")).unwrap().next().unwrap().unwrap().file_name();
+    node.stop().await;
+    node.kubelet.remove_pod("a");
+    let locks = Locks::at(node.path("lock"));
+    let Attempt::Locked(_held) = locks.try_lock("devices", name.to_str().unwrap(), "pod default/other").unwrap() else {
+        panic!("the agent has ended")
+    };
+    node.start();
+    node.offered(SERIAL, 1).await;
+    let refused = node.admit("b", SERIAL, 1).await.unwrap_err().to_string();
+    assert!(refused.contains("in use elsewhere: pod default/other"), "{refused}");
+}

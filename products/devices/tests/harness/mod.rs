@@ -1,0 +1,140 @@
+//! A node: a machine of files with real device nodes, a stub kubelet, and the node agent between them.
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a failure of the test")]
+#![allow(clippy::print_stderr, reason = "a test says that it is left out")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use outrigger_devices::agent::{Parts, serve, source::Source};
+use outrigger_devices::args::SettingsArgs;
+use outrigger_devices::inventory::Inventory;
+use outrigger_devices::settings::Surroundings;
+use outrigger_runtime::{LogFilter, LogFormat, Tasks, subscriber};
+use outrigger_stub_kubelet::{AdmissionError, Admitted, ContainerRequest, Options, PodRequest, StubKubelet};
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+/// Everything below one directory.
+pub struct Node {
+    pub directory: TempDir,
+    pub kubelet: StubKubelet,
+    /// The configuration's file.
+    pub file: PathBuf,
+    running: Option<(Tasks, CancellationToken)>,
+}
+
+impl Node {
+    /// A machine without devices, and a kubelet that runs.
+    pub async fn new(configuration: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for path in
+            ["host/dev", "host/sys/block", "host/proc/1", "kubelet/device-plugins", "kubelet/pod-resources", "etc"]
+        {
+            fs::create_dir_all(directory.path().join(path)).unwrap();
+        }
+        fs::write(directory.path().join("host/proc/1/mountinfo"), "").unwrap();
+        fs::write(directory.path().join("host/proc/swaps"), "").unwrap();
+        let mut options = Options::new(directory.path().join("kubelet/device-plugins"));
+        options.pod_resources = Some(directory.path().join("kubelet/pod-resources"));
+        let kubelet = StubKubelet::started(options).await.unwrap();
+        let file = directory.path().join("etc/devices.yaml");
+        fs::write(&file, configuration).unwrap();
+        Self { directory, kubelet, file, running: None }
+    }
+
+    /// Such a node with its agent, on the machine of files.
+    pub async fn started(configuration: &str) -> Self {
+        let mut node = Self::new(configuration).await;
+        node.start();
+        node
+    }
+
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.directory.path().join(path)
+    }
+
+    /// Starts the agent on the machine of files.
+    pub fn start(&mut self) {
+        self.start_at(&self.path("host"));
+    }
+
+    /// Starts the agent on another machine.
+    pub fn start_at(&mut self, root: &Path) {
+        let text = |path: PathBuf| Some(path.display().to_string());
+        let args = SettingsArgs {
+            config: Some(self.file.clone()),
+            host_root: text(root.to_owned()),
+            plugin_directory: text(self.path("kubelet/device-plugins")),
+            kubelet_directory: text(self.path("kubelet")),
+            lock_directory: text(self.path("lock")),
+            audit: Some("100ms".to_owned()),
+            ..SettingsArgs::default()
+        };
+        let source = Source::Ours(args);
+        let around = Surroundings::default();
+        let (configuration, _) = source.read(&around).unwrap_or_else(|faults| panic!("{faults}"));
+        let (inventory, _) = Inventory::of(&configuration).unwrap_or_else(|faults| panic!("{faults}"));
+        let (_, log_level) = subscriber(LogFilter::default(), LogFormat::Json, io::sink);
+        let parts = Parts { source: Arc::new(source), around, configuration, inventory, admin: None, log_level };
+        let stop = CancellationToken::new();
+        let mut tasks = Tasks::new(stop.clone());
+        tasks.start("agent", serve(parts, stop.clone()));
+        self.running = Some((tasks, stop));
+    }
+
+    /// Stops the agent in order.
+    pub async fn stop(&mut self) {
+        let (tasks, stop) = self.running.take().expect("the agent runs");
+        stop.cancel();
+        tasks.finish(Duration::from_secs(2)).await.unwrap();
+    }
+
+    /// Makes a device node; each name has a number of its own, of a driver for experiments that nothing here has.
+    pub fn plug(&self, name: &str) {
+        let path = self.path("host/dev").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let minor = name.bytes().fold(7, |number: u32, byte| (number * 31 + u32::from(byte)) % 0xf_ffff);
+        mknodat(CWD, &path, FileType::CharacterDevice, Mode::from_raw_mode(0o666), makedev(240, minor)).unwrap();
+    }
+
+    pub fn unplug(&self, name: &str) {
+        fs::remove_file(self.path("host/dev").join(name)).unwrap();
+    }
+
+    /// The ids of a resource with their health, once there are so many healthy ones.
+    pub async fn offered(&self, resource: &str, count: usize) -> Vec<String> {
+        let view = self.kubelet.until(|view| view.allocatable(resource) == count).await;
+        view.resources.get(resource).map(|resource| resource.devices.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    pub async fn admit(&self, pod: &str, resource: &str, count: usize) -> Result<Admitted, AdmissionError> {
+        let container = ContainerRequest {
+            name: "app".to_owned(),
+            limits: BTreeMap::from([(resource.to_owned(), count)]),
+            ..ContainerRequest::default()
+        };
+        let (uid, name, namespace) = (pod.to_owned(), pod.to_owned(), "default".to_owned());
+        let pod = PodRequest { uid, name, namespace, containers: vec![container] };
+        self.kubelet.admit(&pod).await.map(|mut admitted| admitted.remove("app").unwrap_or_default())
+    }
+}
+
+/// Whether this user may make device nodes; where not, the test is left out, but not on CI.
+pub fn may_make_nodes() -> bool {
+    let directory = tempfile::tempdir().unwrap();
+    let made = mknodat(CWD, directory.path().join("null"), FileType::CharacterDevice, Mode::RUSR, makedev(1, 3));
+    assert!(made.is_ok() || std::env::var_os("CI").is_none(), "on CI device nodes can be made");
+    if made.is_err() {
+        eprintln!("left out: this user cannot make device nodes");
+    }
+    made.is_ok()
+}
+
+/// How long something may take that is awaited by looking.
+pub const PATIENCE: Duration = Duration::from_secs(30);
