@@ -131,6 +131,7 @@ impl Life {
         let mut delay = BackOff::new();
         loop {
             self.while_newer_is_served().await;
+            let mut is_absent = false;
             match self.attempt(why).await {
                 Ok(stream) => {
                     let lost = self.watch_over(stream).await;
@@ -145,23 +146,25 @@ impl Life {
                     if trouble.was_registering() {
                         why = RegisterReason::Retry;
                     }
+                    is_absent = !trouble.is_fault();
                     self.tell_trouble(trouble);
                 }
             }
             let delayed = sleep(delay.next());
             tokio::select! {
                 () = delayed => (),
-                () = self.kubelet_is_new() => delay.reset(),
+                () = self.kubelet_stirs(is_absent) => delay.reset(),
             }
         }
     }
 
-    /// Waits until `kubelet.sock` is another one than we connected to last.
-    async fn kubelet_is_new(&mut self) {
+    /// Waits until `kubelet.sock` is another one than we connected to last; or, where it takes no connections, until
+    /// anything happens beside it, since a connect costs nothing.
+    async fn kubelet_stirs(&mut self, is_absent: bool) {
         let socket = self.place.kubelet_socket();
         loop {
             self.changes.changed().await;
-            if FileId::of(&socket).is_ok_and(|id| Some(id) != self.kubelet) {
+            if is_absent || FileId::of(&socket).is_ok_and(|id| Some(id) != self.kubelet) {
                 return;
             }
         }

@@ -124,7 +124,7 @@ impl Life {
         let mut client = RegistrationClient::new(channel);
         let answer = tokio::select! {
             answer = timeout(REGISTER, client.register(request)) => answer,
-            () = self.kubelet_is_new() => return Err(Trouble::Unanswered("it has been replaced meanwhile".to_owned())),
+            () = self.kubelet_stirs(false) => return Err(Trouble::Unanswered("it has been replaced meanwhile".to_owned())),
         };
         match answer {
             Ok(Ok(_)) => Ok(()),
