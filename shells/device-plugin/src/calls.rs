@@ -23,6 +23,9 @@ use crate::resource::Resource;
 use crate::state::{Board, Call};
 use crate::streams::{OpenStream, Streams};
 
+/// The most ids of one request that the log names.
+const MAX_SHOWN: usize = 16;
+
 /// Answers for one resource. A clone is the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Calls {
@@ -98,9 +101,9 @@ impl Calls {
     async fn allocate_one(&self, ids: Vec<String>) -> Result<Allocation, Refusal> {
         self.check(&ids)?;
         let resource = self.resource();
-        let shown = ids.join(", ");
+        let shown = shown(&ids);
         let allocation = resource.answers.allocate(ids).await?;
-        info!(resource = %resource.name, ids = %shown, "Gave {} of {}", shown, resource.name);
+        info!(resource = %resource.name, ids = %shown, "Gave {shown} of {}", resource.name);
         Ok(allocation)
     }
 
@@ -140,7 +143,7 @@ impl Calls {
             return Err(Refusal::invalid_argument(format!("no id of {resource} was given")));
         }
         let mut seen = BTreeSet::new();
-        match ids.iter().find(|id| id.is_empty() || !seen.insert(*id)) {
+        match ids.iter().find(|id| id.is_empty() || !seen.insert(id.as_str())) {
             Some(id) if id.is_empty() => Err(Refusal::invalid_argument(format!("an id of {resource} is empty"))),
             Some(id) => Err(Refusal::invalid_argument(format!("the id {id} of {resource} was given twice"))),
             None => Ok(()),
@@ -185,6 +188,13 @@ fn any_legal(choice: Choice) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let ids = choice.must.into_iter().chain(choice.available);
     ids.filter(|id| seen.insert(id.clone())).take(choice.size).collect()
+}
+
+/// Ids for the log: all of a few, and how many more there are.
+fn shown(ids: &[String]) -> String {
+    let (first, more) = ids.split_at(ids.len().min(MAX_SHOWN));
+    let first = first.join(", ");
+    if more.is_empty() { first } else { format!("{first} and {} more", more.len()) }
 }
 
 fn message(allocation: Allocation) -> wire::ContainerAllocateResponse {
@@ -260,5 +270,35 @@ impl Stream for Lists {
             self.next = sending.map(|sending| Box::pin(sending.next()) as _);
             message.map(Ok)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// O02: a subset of the available, with those that must be there, no doubles, the asked size.
+    #[test]
+    fn a_choice_that_is_not_legal_is_replaced_by_one_that_is() {
+        let choice = Choice { available: ids("a b c d"), must: ids("c"), size: 2 };
+        for legal in ["a c", "c d"] {
+            assert!(is_legal(&ids(legal), &choice), "{legal}");
+        }
+        for not in ["", "c", "a b", "c c", "c e", "a b c"] {
+            assert!(!is_legal(&ids(not), &choice), "{not}");
+        }
+        let other = any_legal(choice.clone());
+        assert!(other == ids("c a") && is_legal(&other, &choice), "{other:?}");
+    }
+
+    #[test]
+    fn the_log_names_a_few_ids() {
+        assert_eq!(shown(&ids("a b")), "a, b");
+        let many: Vec<String> = (0..100_000).map(|number| number.to_string()).collect();
+        assert!(shown(&many).ends_with("14, 15 and 99984 more"));
     }
 }

@@ -12,6 +12,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outrigger_kubelet_api::MAX_MESSAGE;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::error;
@@ -70,7 +71,7 @@ fn make_ready(list: Arc<DeviceList>, silent: bool, listings: &watch::Sender<List
         let (resource, Fit { listed, withheld, bytes }) = (board.name(), fit);
         error!(
             %resource, listed, withheld, bytes,
-            "The list of {resource} would take {bytes} bytes and 4194304 are the most: {listed} devices are listed, {withheld} are withheld"
+            "The list of {resource} would take {bytes} bytes and {MAX_MESSAGE} are the most: {listed} devices are listed, {withheld} are withheld"
         );
     }
     board.write(|state| {

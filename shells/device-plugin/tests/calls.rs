@@ -10,7 +10,9 @@ use std::time::Duration;
 use harness::{DISK, Echo, Instance, Node, pod};
 use outrigger_device_plugin::{Call, RefusalCode};
 use outrigger_kubelet_api::device_plugin::device_plugin_client::DevicePluginClient;
-use outrigger_kubelet_api::device_plugin::{AllocateRequest, ContainerAllocateRequest};
+use outrigger_kubelet_api::device_plugin::{
+    AllocateRequest, ContainerAllocateRequest, ContainerPreferredAllocationRequest, PreferredAllocationRequest,
+};
 use outrigger_kubelet_api::{Channel, Code, LOCALHOST};
 use outrigger_stub_kubelet::AdmissionError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -59,6 +61,32 @@ async fn k01_g16_pods_get_the_devices_of_their_ids() {
     let asked = echo.asked();
     assert_eq!(asked.iter().filter(|asked| asked.starts_with("allocate")).count(), 2, "{asked:?}");
     assert_eq!(asked.iter().filter(|asked| asked.starts_with("pre_start")).count(), 1, "{asked:?}");
+}
+
+/// O02: the kubelet gets a legal answer, whatever the product says.
+#[tokio::test(start_paused = true)]
+async fn an_illegal_preference_is_replaced_by_a_legal_one() {
+    let node = Node::new().await;
+    let (_instance, echo, _lists) = ten_disks(&node).await;
+    *echo.prefers.lock().unwrap() = Some(vec!["other".into(), "disk-1".into(), "disk-1".into()]);
+    let request = ContainerPreferredAllocationRequest {
+        available_device_ids: ["disk-3", "disk-1", "disk-2"].map(str::to_owned).into(),
+        must_include_device_ids: vec!["disk-2".into()],
+        allocation_size: 2,
+    };
+    let mut client = client(&node.sockets()[0]).await;
+    let ask = |request| PreferredAllocationRequest { container_requests: vec![request] };
+    let answer = client.get_preferred_allocation(ask(request.clone())).await.unwrap().into_inner();
+    assert_eq!(answer.container_responses[0].device_ids, ["disk-2", "disk-3"]);
+    for size in [-1, 0, 4] {
+        let refused = client
+            .get_preferred_allocation(ask(ContainerPreferredAllocationRequest {
+                allocation_size: size,
+                ..request.clone()
+            }))
+            .await;
+        assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument, "{size}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -41,6 +41,8 @@ pub struct Echo {
     pub asked: Arc<Mutex<Vec<String>>>,
     /// Permits to answer; plenty unless a test takes them away.
     pub permits: Arc<Semaphore>,
+    /// What it prefers, whatever is asked; the last ids where `None`.
+    pub prefers: Arc<Mutex<Option<Vec<String>>>>,
 }
 
 /// A list that a test changes.
@@ -136,7 +138,11 @@ impl Instance {
 
 impl Echo {
     pub fn new() -> Self {
-        Self { asked: Arc::default(), permits: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)) }
+        Self {
+            asked: Arc::default(),
+            permits: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            prefers: Arc::default(),
+        }
     }
 
     pub fn asked(&self) -> Vec<String> {
@@ -165,6 +171,9 @@ impl Answers for Echo {
     fn prefer(&self, choice: Choice) -> BoxFuture<'_, Result<Vec<String>, Refusal>> {
         Box::pin(async move {
             self.answer("prefer", &choice.available).await?;
+            if let Some(ids) = self.prefers.lock().expect("no panic").clone() {
+                return Ok(ids);
+            }
             let mut ids = choice.available;
             ids.sort();
             Ok(ids.split_off(ids.len() - choice.size))
