@@ -1,115 +1,198 @@
-//! Devices for pods of `outrigger run`: what a pod gets, that no two have one, and that a device is free when the last
-//! process of its pod is gone, however that went.
+//! `outrigger devices` and the names of the programs that it replaces: by the real executable, with a kubelet that speaks the
+//! real protocol.
+
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a failure of the test")]
 
-mod support;
-
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-use serde_json::{Value, json};
-use support::site::{Site, User, kill, wait_until};
+use outrigger_stub_kubelet::{Options, StubKubelet};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
 
-/// A place whose machine has `count` slots of `example.com/slot`, with locks of its own.
-fn site(user: User, count: usize) -> Site {
-    let site = Site::new(user);
-    let locks = site.path().join("locks");
-    fs::create_dir(&locks).unwrap();
-    fs::set_permissions(&locks, fs::Permissions::from_mode(0o1777)).unwrap();
-    let values: Vec<String> = (0..count).map(|number| format!("v{number}")).collect();
-    let slots = json!({"name": "slot", "groups": [{"counted": {"values": values, "env": "SLOT"}}]});
-    let nothing = json!({"name": "nothing", "groups": [{"paths": [{"path": "/dev/null", "mountPath": "/dev/made-for-a-test/"}]}]});
-    let closed =
-        json!({"name": "closed", "groups": [{"paths": [{"path": format!("{}/closed", site.path().display())}]}]});
-    let file = json!({"domain": "example.com", "lockDirectory": locks, "devices": [slots, nothing, closed]});
-    site.file("devices.yaml", &file.to_string());
-    let closed = site.file("closed", "");
-    fs::set_permissions(closed, fs::Permissions::from_mode(0o000)).unwrap();
-    site
+/// The executable under another name, with places for what it needs.
+struct Place {
+    directory: TempDir,
 }
 
-fn pod(site: &Site, name: &str, limits: &Value, script: &str) -> String {
-    let env = json!([{"name": "MARK", "value": site.mark()}]);
-    let main = json!({"name": "main", "image": "none", "command": ["sh", "-c", script], "env": env, "resources": {"limits": limits}});
-    site.pod(name, &json!({"restartPolicy": "Never", "terminationGracePeriodSeconds": 0, "containers": [main]}))
-}
+impl Place {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("kubelet/device-plugins")).unwrap();
+        Self { directory }
+    }
 
-fn run(site: &Site, manifest: &str) -> support::Said {
-    site.run(&["run", "--config-dir", site.path().to_str().unwrap(), manifest])
-}
+    fn path(&self, path: &str) -> PathBuf {
+        self.directory.path().join(path)
+    }
 
-#[test]
-fn a_pod_gets_the_devices_that_it_asks_for() {
-    for user in [User::Caller, User::Ordinary] {
-        let site = site(user, 3);
-        let script = "echo slot=$SLOT; test -c /dev/made-for-a-test/null && echo null";
-        let said = run(&site, &pod(&site, "both", &json!({"example.com/slot": 2, "example.com/nothing": 1}), script));
-        assert_eq!(said.code, 0, "{said:?}");
-        let slots = said.out.lines().find_map(|line| line.split_once("slot=")).unwrap().1;
-        assert_eq!(slots.split(',').count(), 2, "{said:?}");
-        assert!(said.out.contains("null"), "{said:?}");
+    /// A command by this name, which finds nothing that belongs to the machine.
+    fn command(&self, name: &str, args: &[&str]) -> Command {
+        let link = self.path(name);
+        if !link.exists() {
+            std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_outrigger"), &link).unwrap();
+        }
+        let mut command = Command::new(link);
+        command.args(args).env_clear().env("HOME", self.directory.path()).current_dir(self.directory.path());
+        command.env("OUTRIGGER_DEVICES_LOCK_DIRECTORY", self.path("lock"));
+        command.env("OUTRIGGER_DEVICES_PLUGIN_DIRECTORY", self.path("kubelet/device-plugins"));
+        command.env("OUTRIGGER_DEVICES_KUBELET_DIRECTORY", self.path("kubelet"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    async fn said(&self, name: &str, args: &[&str]) -> (i32, String, String) {
+        let Output { status, stdout, stderr } = self.command(name, args).output().await.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (status.code().unwrap(), text(stdout), text(stderr))
+    }
+
+    async fn kubelet(&self) -> StubKubelet {
+        StubKubelet::started(Options::new(self.path("kubelet/device-plugins"))).await.unwrap()
     }
 }
 
-#[test]
-fn what_nobody_serves_or_is_no_whole_number_is_refused_by_name() {
-    let site = site(User::Caller, 1);
-    let said = run(&site, &pod(&site, "other", &json!({"example.com/other": 1}), "true"));
-    assert_eq!(said.code, 2, "{said:?}");
-    assert!(said.err.contains("nothing on this machine serves example.com/other"), "{said:?}");
-    assert!(said.err.contains("example.com/slot"), "what is served is told: {said:?}");
-    let said = run(&site, &pod(&site, "half", &json!({"example.com/slot": "500m"}), "true"));
-    assert!(said.code != 0 && said.err.contains("example.com/slot"), "{said:?}");
-    let said = run(&site, &pod(&site, "many", &json!({"example.com/slot": 2}), "true"));
-    assert!(said.code != 0, "{said:?}");
-    assert!(said.err.contains("the pod asks for 2, and 1 are offered"), "{said:?}");
+/// Stops a process in order, within the two seconds that it has; its exit code.
+async fn stopped(mut child: Child) -> i32 {
+    let begun = Instant::now();
+    let pid = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    let status = child.wait().await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    status.code().unwrap()
 }
 
-#[test]
-fn a_user_gets_no_device_that_the_user_may_not_open() {
-    let site = site(User::Ordinary, 1);
-    let said = run(&site, &pod(&site, "closed", &json!({"example.com/closed": 1}), "true"));
-    assert!(said.code != 0 && said.err.contains("this user may not open"), "{said:?}");
+async fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
-#[test]
-fn a_wrong_configuration_refuses_who_asks_for_devices_and_nobody_else() {
-    let site = site(User::Caller, 1);
-    site.file("devices.yaml", "domain: example.com\ndevices:\n- name: slot\n  groups: []\n  prefer: pakced\n");
-    let said = run(&site, &pod(&site, "asks", &json!({"example.com/slot": 1}), "true"));
-    assert_eq!(said.code, 2, "{said:?}");
-    assert!(said.err.contains("devices.yaml:5:11") && said.err.contains("did you mean \"packed\""), "{said:?}");
-    let said = run(&site, &pod(&site, "asks-not", &json!({"cpu": "100m"}), "true"));
-    assert_eq!(said.code, 0, "{said:?}");
+/// An address that was free a moment ago.
+fn address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
-#[test]
-fn two_pods_never_have_one_device_and_a_killed_runner_frees_its_own() {
-    // The second pod tries again after a kubelet's back-off of some seconds.
-    std::thread::scope(|scope| {
-        for user in [User::Caller, User::Ordinary, User::WithKeepers] {
-            scope.spawn(move || fight(user));
-        }
-    });
+#[tokio::test]
+async fn the_simple_device_plugins_flags_give_its_codes() {
+    let place = Place::new();
+    for (args, told) in [
+        (
+            &["-nonsense"][..],
+            "flag provided but not defined: -nonsense\nusage: sdp -stderrthreshold=[INFO|WARN|FATAL] -log_dir=[string]\n",
+        ),
+        (&["-v"], "flag needs an argument: -v\nusage: sdp"),
+        (&["--help"], "usage: sdp"),
+    ] {
+        let (code, out, err) = place.said("device-plugin", args).await;
+        assert_eq!((code, out.as_str()), (2, ""), "{err}");
+        assert!(err.starts_with(told), "{err}");
+    }
+    fs::remove_dir(place.path("kubelet/device-plugins")).unwrap();
+    let (code, _, err) = place.said("device-plugin", &["-logtostderr", "-v=2"]).await;
+    assert_eq!(code, 1, "{err}");
 }
 
-fn fight(user: User) {
-    let site = site(user, 1);
-    let limits = json!({"example.com/slot": 1});
-    // What stays is deaf to everything but SIGKILL.
-    let first = pod(&site, "first", &limits, "trap '' TERM; (trap '' TERM; setsid sleep 1000) & echo has $SLOT; wait");
-    let directory = site.path().to_str().unwrap().to_owned();
-    let mut runner = site.start(&["run", "--config-dir", &directory, &first]);
-    site.wait_for_log("first", 1, "main", "has v0");
-    let second = pod(&site, "second", &limits, "echo has $SLOT");
-    let mut waiting = site.start(&["run", "--config-dir", &directory, &second]);
-    let waits = "v0 is in use by pod default/first";
-    wait_until(waits, || site.status("second", 1).is_some_and(|status| status.to_string().contains(waits)));
-    kill(i32::try_from(runner.id()).unwrap(), Signal::KILL);
-    runner.wait().unwrap();
-    site.wait_for_log("second", 1, "main", "has v0");
-    assert!(waiting.wait().unwrap().success(), "{user:?}");
-    site.run(&["ps"]);
-    site.nothing_runs();
+#[tokio::test]
+async fn the_simple_device_plugins_manifest_registers_its_resource_at_its_socket() {
+    let place = Place::new();
+    let kubelet = place.kubelet().await;
+    let child = place.command("device-plugin", &["-logtostderr", "-v=2"]).spawn().unwrap();
+    let view = kubelet.until(|view| view.resources.get("kubedev.org/sata").is_some_and(|sata| sata.lists > 0)).await;
+    let endpoints: Vec<&str> = view.registrations.iter().map(|registration| registration.endpoint.as_str()).collect();
+    assert_eq!(endpoints, ["sata.sock"]);
+    assert_eq!(stopped(child).await, 0);
+    assert!(!place.path("kubelet/device-plugins/sata.sock").exists());
+}
+
+#[tokio::test]
+async fn the_generic_device_plugins_arguments_run_as_they_are() {
+    let place = Place::new();
+    let kubelet = place.kubelet().await;
+    let listen = address();
+    let device = "name: null-device\ngroups:\n  - count: 2\n    paths:\n      - path: /dev/null\n";
+    let domain = "devices.platform.example-company.internal";
+    let args = ["--device", device, "--listen", &listen, "--domain", domain, "--log-level=info"];
+    let child = place.command("generic-device-plugin", &args).spawn().unwrap();
+    let resource = format!("{domain}/null-device");
+    let view = kubelet.until(|view| view.allocatable(&resource) == 2).await;
+    // SHA-1 of "0/dev/null" and "1/dev/null".
+    let ids: Vec<&str> = view.resources[&resource].devices.keys().map(String::as_str).collect();
+    assert_eq!(ids, ["a05d4ff4e9b480f66fc87cca95ab63e584e86317", "e1627eebaecf41ed6ae23c74c2434c44e50e222f"]);
+    assert!(get(&listen, "/health").await.starts_with("HTTP/1.1 200 "));
+    let metrics = get(&listen, "/metrics").await;
+    assert!(metrics.contains(&format!("generic_device_plugin_devices{{resource=\"{resource}\"}} 2")), "{metrics}");
+    assert!(get(&listen, "/readyz").await.contains("ready\n"));
+    assert_eq!(stopped(child).await, 0);
+}
+
+#[tokio::test]
+async fn the_generic_device_plugins_mistakes_give_its_codes() {
+    let place = Place::new();
+    let (code, out, _) = place.said("generic-device-plugin", &["--version"]).await;
+    assert_eq!((code, out.trim()), (0, env!("CARGO_PKG_VERSION")));
+    let (code, _, err) = place.said("generic-device-plugin", &["--nonsense"]).await;
+    assert_eq!(code, 2, "{err}");
+    for args in [
+        &["--device", ""][..],
+        &["--config", "/nonexistent"],
+        &["--device", "{name: ab, groups: [{paths: [{path: 'dev/null'}]}]}"],
+    ] {
+        let (code, _, err) = place.said("generic-device-plugin", args).await;
+        assert_eq!(code, 1, "{err}");
+        assert!(err.starts_with("Execution failed: "), "{err}");
+    }
+}
+
+#[tokio::test]
+async fn our_own_mistakes_are_told_with_file_line_and_key_and_end_with_2_or_3() {
+    let place = Place::new();
+    fs::write(
+        place.path("devices.yaml"),
+        "domain: example.com\ndevices:\n- name: x\n  groups: [{paths: [{path: '[', mountPath: 3}]}]\n  shared: 1\n",
+    )
+    .unwrap();
+    let (code, _, err) = place.said("outrigger", &["devices", "agent", "--config", "devices.yaml"]).await;
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("devices.yaml:5:3: devices[0].shared: unknown key, did you mean \"share\"?"), "{err}");
+    fs::write(
+        place.path("devices.yaml"),
+        "ids: short\ndomain: example.com\ndevices:\n- name: x\n  groups: [{paths: [{path: '['}]}]\n- name: z\n",
+    )
+    .unwrap();
+    let (code, _, err) = place.said("outrigger", &["devices", "check", "--config", "devices.yaml"]).await;
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("devices.yaml:5:28: devices[0].groups[0].paths[0].path: "), "{err}");
+    fs::remove_dir(place.path("kubelet/device-plugins")).unwrap();
+    let device = "{resource: example.com/null, groups: [{paths: [{path: /dev/null}]}]}";
+    let (code, _, err) =
+        place.said("outrigger", &["devices", "agent", "--device", device, "--admin", &address()]).await;
+    assert_eq!(code, 3, "{err}");
+    assert!(err.contains("set pluginDirectory"), "{err}");
+}
+
+#[tokio::test]
+async fn list_and_explain_tell_without_the_agent() {
+    let place = Place::new();
+    let device = "{resource: example.com/null, groups: [{count: 2, paths: [{path: /dev/null}]}]}";
+    let (code, out, _) = place.said("outrigger", &["devices", "list", "--device", device, "-o", "json"]).await;
+    let list: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &list[0]["node"], &list[0]["state"]), (0, &"/dev/null".into(), &"offered".into()), "{out}");
+    let id = list[0]["id"].as_str().unwrap().to_owned();
+    for what in [id.as_str(), "/dev/null", "example.com/null"] {
+        let (code, out, err) = place.said("outrigger", &["devices", "explain", what, "--device", device]).await;
+        assert_eq!(code, 0, "{err}");
+        assert!(out.starts_with("/dev/null\n  state          offered\n"), "{out}");
+        assert!(out.contains("  rule example.com/null: yes, offered\n"), "{out}");
+    }
+    let (code, _, err) = place.said("outrigger", &["devices", "explain", "nothing", "--device", device]).await;
+    assert_eq!(code, 1, "{err}");
 }

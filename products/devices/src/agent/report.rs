@@ -56,12 +56,14 @@ fn word(status: Option<Status>) -> &'static str {
 
 /// How many devices are in which state, and which evidence is missing.
 pub fn known(decision: &Decision, metrics: &Metrics) {
+    let mut counted: BTreeMap<(&str, Status), usize> = BTreeMap::new();
+    for finding in &decision.findings {
+        let resource = finding.resource.as_deref().unwrap_or_default();
+        *counted.entry((resource, finding.status)).or_default() += finding.ids.len().max(1);
+    }
     for list in &decision.lists {
-        let mut counts: BTreeMap<Status, usize> = STATES.into_iter().map(|status| (status, 0)).collect();
-        for finding in decision.findings.iter().filter(|finding| finding.resource.as_ref() == Some(&list.resource)) {
-            *counts.entry(finding.status).or_default() += finding.ids.len().max(1);
-        }
-        let counts: Vec<(&str, usize)> = counts.into_iter().map(|(status, count)| (status.word(), count)).collect();
+        let count = |status: Status| counted.get(&(&*list.resource, status)).copied().unwrap_or_default();
+        let counts = STATES.map(|status| (status.word(), count(status)));
         metrics.known(&list.resource, &counts, list.listed.len());
     }
     for source in ["mounts", "swaps", "signature"] {

@@ -1,19 +1,27 @@
 //! `outrigger devices list`: which devices are offered, which are not, and why.
 
 use outrigger_config::yaml;
-use outrigger_device_core::decide::{Claims, Decision, Finding, Reason, Status};
+use outrigger_device_core::decide::{Claims, Decision, Finding, Reason, State, Status};
+use outrigger_host::Watches;
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
 
 use super::{CommandError, configured};
 use crate::args::{Form, ListArgs};
 use crate::claims::{self, Holders};
+use crate::inventory::Inventory;
 use crate::out::{self, table};
 use crate::settings::Configuration;
+use crate::survey::Changes;
 
 /// Lists, once or again at every change.
 pub fn list(args: &ListArgs) -> Result<u8, CommandError> {
     let (configuration, inventory) = configured(&args.settings)?;
     let filter = Filter { resource: args.resource.as_deref(), unmatched: args.all };
+    if args.watch {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        return runtime.block_on(watch(&configuration, &inventory, filter, args.output));
+    }
     let (holders, untold) = holders(&configuration);
     let claims = Claims { held: holders.clone(), ..Claims::default() };
     let (_, decision) = inventory.decide_once(&claims);
@@ -22,6 +30,41 @@ pub fn list(args: &ListArgs) -> Result<u8, CommandError> {
         out::note(&format!("claims are not shown: {why}"));
     }
     Ok(0)
+}
+
+/// Prints the list, and again whenever it is another one; until a signal ends the process.
+async fn watch(
+    configuration: &Configuration,
+    inventory: &Inventory,
+    filter: Filter<'_>,
+    form: Form,
+) -> Result<u8, CommandError> {
+    let socket = claims::socket(&configuration.settings.kubelet_directory);
+    let mut changes = if filter.unmatched {
+        Changes::of_everything(inventory, Watches::new())
+    } else {
+        Changes::of(inventory, Watches::new())
+    };
+    let (begun, mut state, mut shown) = (Instant::now(), State::default(), String::new());
+    loop {
+        let holders = claims::holders(&socket).await.unwrap_or_default();
+        let claims = Claims { held: holders.clone(), ..Claims::default() };
+        let picture = inventory.survey.whole(&inventory.rules);
+        let decision = inventory.decide(&picture, &claims, &state, begun.elapsed());
+        state = decision.next.clone();
+        let text = show(&decision, &holders, filter, form);
+        if text != shown {
+            let apart = if shown.is_empty() { "" } else { "\n" };
+            out::print(&format!("{apart}{text}"))?;
+            shown = text;
+        }
+        let audit = Instant::now() + configuration.settings.audit;
+        let due = decision.again.map_or(audit, |again| audit.min(begun + again));
+        tokio::select! {
+            _ = changes.next() => (),
+            () = sleep_until(due) => (),
+        }
+    }
 }
 
 /// Who holds what, and why that is not known where it is not.

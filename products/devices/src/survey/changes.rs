@@ -13,6 +13,9 @@ use outrigger_host::events::{Counts, Event, Events, Wanted};
 use super::{patterns, step_matches, subsystems};
 use crate::inventory::Inventory;
 
+/// Every subsystem whose devices are looked at.
+const EVERYTHING: [&str; 7] = ["block", "usb", "tty", "video4linux", "hidraw", "sound", "input"];
+
 /// The changes of a machine.
 #[derive(Debug)]
 pub struct Changes {
@@ -24,7 +27,17 @@ pub struct Changes {
 impl Changes {
     /// Those that can concern an inventory. Listen first and look then. Must be called within a runtime.
     pub fn of(inventory: &Inventory, watches: Watches) -> Self {
-        let followed = followed(inventory);
+        Self::following(followed(inventory), inventory, watches)
+    }
+
+    /// Those, and of every device that no rule asks for.
+    pub fn of_everything(inventory: &Inventory, watches: Watches) -> Self {
+        let (mut subsystems, directories) = followed(inventory);
+        subsystems.extend(EVERYTHING.map(str::to_owned));
+        Self::following((subsystems, directories), inventory, watches)
+    }
+
+    fn following(followed: (BTreeSet<String>, BTreeSet<PathBuf>), inventory: &Inventory, watches: Watches) -> Self {
         let events = open(inventory, &watches, &followed);
         Self { watches, followed, events }
     }
