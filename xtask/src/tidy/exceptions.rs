@@ -22,6 +22,11 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         check: "budgets",
+        subject: "products/devices",
+        reason: "two doors, the kubelet's and the pod runner's, on one configuration; what they share needs device-core, which no shell may use",
+    },
+    Exception {
+        check: "budgets",
         subject: "products/pods",
         reason: "manifests and terminal views become shells when a second product needs them (decision 4)",
     },
