@@ -113,6 +113,7 @@ impl Calls {
     }
 
     async fn prefer(&self, request: wire::ContainerPreferredAllocationRequest) -> Result<Vec<String>, Refusal> {
+        self.check_running()?;
         let (available, must) = (request.available_device_ids, request.must_include_device_ids);
         let Ok(size) = usize::try_from(request.allocation_size) else {
             return Err(Refusal::invalid_argument(format!("{} devices were asked for", request.allocation_size)));
@@ -133,11 +134,13 @@ impl Calls {
         Ok(any_legal(choice))
     }
 
+    fn check_running(&self) -> Result<(), Refusal> {
+        if self.stop.is_cancelled() { Err(Refusal::unavailable("the device plugin is stopping")) } else { Ok(()) }
+    }
+
     /// Refuses what no product could want.
     fn check(&self, ids: &[String]) -> Result<(), Refusal> {
-        if self.stop.is_cancelled() {
-            return Err(Refusal::unavailable("the device plugin is stopping"));
-        }
+        self.check_running()?;
         let resource = &self.resource.borrow().name;
         if ids.is_empty() {
             return Err(Refusal::invalid_argument(format!("no id of {resource} was given")));

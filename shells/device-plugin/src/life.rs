@@ -39,6 +39,13 @@ const STREAM: Duration = Duration::from_secs(5);
 /// A stream that lived as long as this was a good one: the next delay is short again.
 const GOOD: Duration = Duration::from_secs(1);
 
+/// For how long after the directory has stirred a kubelet that takes no connections is tried at least every [`SOON`]: it has
+/// bound its socket and will listen in a moment, which nothing tells.
+const STIRRED: Duration = Duration::from_secs(5);
+
+/// See [`STIRRED`].
+const SOON: Duration = Duration::from_millis(20);
+
 /// How many sockets may be served beside the present one, for streams that still live.
 const MAX_FORMER: usize = 4;
 
@@ -129,6 +136,7 @@ impl Life {
     async fn go_on(&mut self) {
         let mut why = RegisterReason::Start;
         let mut delay = BackOff::new();
+        let mut stirred: Option<Instant> = None;
         loop {
             self.while_newer_is_served().await;
             let mut is_absent = false;
@@ -150,10 +158,14 @@ impl Life {
                     self.tell_trouble(trouble);
                 }
             }
-            let delayed = sleep(delay.next());
+            let is_coming = is_absent && stirred.is_some_and(|stirred| stirred.elapsed() < STIRRED);
+            let next = delay.next();
             tokio::select! {
-                () = delayed => (),
-                () = self.kubelet_stirs(is_absent) => delay.reset(),
+                () = sleep(if is_coming { next.min(SOON) } else { next }) => (),
+                () = self.kubelet_stirs(is_absent) => {
+                    stirred = Some(Instant::now());
+                    delay.reset();
+                }
             }
         }
     }

@@ -121,7 +121,7 @@ async fn calls_are_answered_beside_each_other_and_beside_a_reader_that_does_not_
     let (_instance, echo, lists) = ten_disks(&node).await;
     node.kubelet.read_lists(false);
     lists.send_replace(Arc::new(harness::disks(50_000)));
-    echo.permits.forget_permits(tokio::sync::Semaphore::MAX_PERMITS);
+    echo.hold_answers();
     let client = client(&node.sockets()[0]).await;
     let call = |number: usize| {
         let mut client = client.clone();
@@ -129,9 +129,7 @@ async fn calls_are_answered_beside_each_other_and_beside_a_reader_that_does_not_
     };
     let calls = async { tokio::join!(call(1), call(2), call(3)) };
     let all_asked = async {
-        while echo.asked().iter().filter(|asked| asked.starts_with("allocate")).count() < 3 {
-            sleep(Duration::from_millis(1)).await;
-        }
+        echo.until_asked("allocate", 3).await;
         echo.permits.add_permits(3);
     };
     let (answers, ()) = tokio::join!(calls, all_asked);
@@ -143,7 +141,7 @@ async fn pre_start_has_30_seconds_and_a_refusal_keeps_the_container_from_startin
     let node = Node::new().await;
     let (_instance, echo, _lists) = ten_disks(&node).await;
     node.kubelet.admit(&pod("a", DISK, 1)).await.unwrap();
-    echo.permits.forget_permits(tokio::sync::Semaphore::MAX_PERMITS);
+    echo.hold_answers();
     let late = node.kubelet.start_container("a", "app").await.unwrap_err();
     assert!(matches!(&late, AdmissionError::Plugin { why, .. } if why.contains("Deadline")), "{late}");
     echo.permits.add_permits(1);
@@ -159,17 +157,13 @@ async fn at_the_stop_calls_are_answered_and_only_our_own_sockets_are_removed() {
     let (instance, echo, _lists) = ten_disks(&node).await;
     let other = instance.serve("v.io/other", 1).await;
     node.kubelet.until(|view| view.allocatable("v.io/other") == 1).await;
-    echo.permits.forget_permits(tokio::sync::Semaphore::MAX_PERMITS);
+    echo.hold_answers();
     let request = pod("a", DISK, 1);
     let admitted = node.kubelet.admit(&request);
     let ending = async {
-        while !echo.asked().iter().any(|asked| asked.starts_with("prefer")) {
-            sleep(Duration::from_millis(1)).await;
-        }
+        echo.until_asked("prefer", 1).await;
         echo.permits.add_permits(1);
-        while !echo.asked().iter().any(|asked| asked.starts_with("allocate")) {
-            sleep(Duration::from_millis(1)).await;
-        }
+        echo.until_asked("allocate", 1).await;
         instance.begin_end();
         sleep(Duration::from_millis(500)).await;
         assert!(node.sockets() == [foreign.clone()], "{:?}", node.sockets());

@@ -68,6 +68,48 @@ async fn k09_g01_a_kubelet_restart_is_one_registration_of_each_resource_at_once(
     assert!(state.registrations.contains_key(&(RegisterReason::KubeletSocket, RegisterResult::Taken)), "{state:#?}");
 }
 
+/// Between `bind` and `listen` nothing tells when the kubelet takes connections.
+#[tokio::test(start_paused = true)]
+async fn a_kubelet_that_is_slow_to_listen_is_registered_with_as_soon_as_it_does() {
+    let mut node = Node::with(|options| options.listen_pause = Duration::from_secs(2)).await;
+    let instance = node.instance();
+    let _lists = instance.serve(DISK, 2).await;
+    node.kubelet.until(|view| view.allocatable(DISK) == 2).await;
+    node.kubelet.restart().await.unwrap();
+    let begun = Instant::now();
+    let view = node.kubelet.until(|view| view.allocatable(DISK) == 2).await;
+    assert!(begun.elapsed() < Duration::from_millis(50), "{:?}", begun.elapsed());
+    assert_eq!(view.registrations_of(DISK), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_is_missing_is_waited_for() {
+    let mut node = Node::without_kubelet(|options| options.directory.push("kubelet/device-plugins"));
+    let instance = node.instance_at(Place::new(node.directory.path().join("kubelet/device-plugins")));
+    let _lists = instance.serve(DISK, 2).await;
+    instance.until(DISK, |state| state.last_error.is_some()).await;
+    sleep(Duration::from_secs(100)).await;
+    node.kubelet.start().await.unwrap();
+    let begun = Instant::now();
+    node.kubelet.until(|view| view.allocatable(DISK) == 2).await;
+    assert!(begun.elapsed() < Duration::from_millis(50), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_that_another_process_has_replaced_is_left_to_it() {
+    let node = Node::new().await;
+    let instance = node.instance();
+    let _lists = instance.serve(DISK, 2).await;
+    node.kubelet.until(|view| view.allocatable(DISK) == 2).await;
+    let taken = node.sockets().remove(0);
+    fs::remove_file(&taken).unwrap();
+    let _other = UnixListener::bind(&taken).unwrap();
+    node.kubelet.until(|view| view.registrations_of(DISK) == 2 && view.allocatable(DISK) == 2).await;
+    sleep(Duration::from_secs(100)).await;
+    instance.end().await.unwrap();
+    assert_eq!((node.sockets(), node.kubelet.view().registrations_of(DISK)), (vec![taken], 2));
+}
+
 /// K13 and R09: somebody removes our socket, and the kubelet's stream lives on.
 #[tokio::test(start_paused = true)]
 async fn a_removed_socket_is_made_anew_under_another_name_and_registered() {

@@ -38,7 +38,7 @@ pub struct Instance {
 /// Answers every id with an environment variable that names it, and remembers what it was asked.
 #[derive(Clone)]
 pub struct Echo {
-    pub asked: Arc<Mutex<Vec<String>>>,
+    asked: watch::Sender<Vec<String>>,
     /// Permits to answer; plenty unless a test takes them away.
     pub permits: Arc<Semaphore>,
     /// What it prefers, whatever is asked; the last ids where `None`.
@@ -139,18 +139,29 @@ impl Instance {
 impl Echo {
     pub fn new() -> Self {
         Self {
-            asked: Arc::default(),
+            asked: watch::Sender::default(),
             permits: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             prefers: Arc::default(),
         }
     }
 
     pub fn asked(&self) -> Vec<String> {
-        self.asked.lock().expect("no panic").clone()
+        self.asked.borrow().clone()
+    }
+
+    /// Waits until so many calls of a kind have come.
+    pub async fn until_asked(&self, call: &str, times: usize) {
+        let is_so = |asked: &Vec<String>| asked.iter().filter(|asked| asked.starts_with(call)).count() >= times;
+        self.asked.subscribe().wait_for(is_so).await.expect("the sender is here");
+    }
+
+    /// Answers no call until a test gives permits.
+    pub fn hold_answers(&self) {
+        self.permits.forget_permits(Semaphore::MAX_PERMITS);
     }
 
     async fn answer(&self, call: &str, ids: &[String]) -> Result<(), Refusal> {
-        self.asked.lock().expect("no panic").push(format!("{call} {}", ids.join(" ")));
+        self.asked.send_modify(|asked| asked.push(format!("{call} {}", ids.join(" "))));
         let _permit = self.permits.acquire().await.expect("it is never closed");
         match ids.iter().find(|id| !id.starts_with("disk")) {
             Some(id) => Err(Refusal::not_found(format!("{DISK} has no device {id}"))),
