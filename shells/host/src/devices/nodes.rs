@@ -49,12 +49,12 @@ fn node(tree: &mut Tree<'_>, class: Class, link: &Path, by_id: &BTreeMap<String,
     let position = tree.position(device.as_deref().unwrap_or(&real));
     let steps: Vec<&str> = position.split('/').collect();
     let usb = steps.iter().rfind(|step| is_usb_device(step)).map(|step| (*step).to_owned());
-    let interface = steps.iter().rev().find_map(|step| step.split_once(':')?.1.split_once('.')?.1.parse().ok());
+    let interface = usb.as_deref().and_then(|usb| steps.iter().find_map(|step| interface_of(usb, step)));
     let node = read.node(&name);
     Some(ClassNode {
         class,
         number,
-        interface: interface.filter(|_| usb.is_some()),
+        interface,
         usb,
         index: read.number("index"),
         is_present,
@@ -64,6 +64,11 @@ fn node(tree: &mut Tree<'_>, class: Class, link: &Path, by_id: &BTreeMap<String,
         node,
         position,
     })
+}
+
+/// `1-2:1.0` is interface 0 of `1-2`, in its first configuration.
+fn interface_of(usb: &str, step: &str) -> Option<u8> {
+    step.strip_prefix(usb)?.strip_prefix(':')?.split_once('.')?.1.parse().ok()
 }
 
 /// `1-2`, `1-2.3`, …: bus and ports.
