@@ -18,7 +18,6 @@ async fn g03_after_fifty_registrations_a_change_reaches_the_living_stream() {
     let instance = node.instance();
     let lists = instance.serve(DISK, 1).await;
     node.kubelet.until(|view| view.allocatable(DISK) == 1).await;
-    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().count();
     for _ in 0..50 {
         node.kubelet.restart().await.unwrap();
         node.kubelet.until(|view| view.allocatable(DISK) == 1).await;
@@ -29,8 +28,6 @@ async fn g03_after_fifty_registrations_a_change_reaches_the_living_stream() {
     node.kubelet.until(|view| view.allocatable(DISK) == 2).await;
     assert!(begun.elapsed() < Duration::from_millis(100), "{:?}", begun.elapsed());
     assert_eq!(instance.state(DISK).lists_sent, before + 1, "one list for one stream");
-    let now = std::fs::read_dir("/proc/self/fd").unwrap().count();
-    assert!(now <= descriptors + 2, "{descriptors} descriptors before, {now} now");
 }
 
 #[tokio::test(start_paused = true)]
