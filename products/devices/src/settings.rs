@@ -215,6 +215,9 @@ pub(crate) fn from_file(
         return Ok(FromFile { scalars, resources: Vec::new(), log_level: None, warnings });
     };
     let name = path.display().to_string();
+    if path.extension().is_some_and(|ending| ending == "toml") {
+        return Err(Fault::error(name, "TOML is not read").help("write it as YAML, with the same keys").into());
+    }
     let document = one(&name, text)?;
     let foreign = document.as_ref().filter(|document| gdp::dialect::is_file_of_gdp(document.value(), by_name));
     if let Some(document) = foreign {

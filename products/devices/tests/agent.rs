@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use harness::{Node, may_make_nodes};
 use outrigger_host::{Attempt, Locks};
-use outrigger_kubelet_api::device_plugin::ContainerAllocateResponse;
+use outrigger_kubelet_api::Code;
+use outrigger_kubelet_api::device_plugin::{AllocateRequest, ContainerAllocateRequest, ContainerAllocateResponse};
 
 const SERIAL: &str = "example.com/serial";
 
@@ -230,4 +231,59 @@ async fn a_device_that_another_door_has_is_refused_with_its_name() {
     node.offered(SERIAL, 1).await;
     let refused = node.admit("b", SERIAL, 1).await.unwrap_err().to_string();
     assert!(refused.contains("in use elsewhere: pod default/other"), "{refused}");
+}
+
+/// A request for these ids in one container.
+fn request(ids: &[&str]) -> AllocateRequest {
+    let device_ids = ids.iter().map(|&id| id.to_owned()).collect();
+    AllocateRequest { container_requests: vec![ContainerAllocateRequest { device_ids }] }
+}
+
+#[tokio::test]
+async fn a_device_that_is_gone_and_back_within_a_second_is_given() {
+    if !may_make_nodes() {
+        return;
+    }
+    let mut node = Node::new(PORTS).await;
+    node.plug("ttyUSB0");
+    node.start();
+    let ids = node.offered(SERIAL, 1).await;
+    let mut client = node.client(SERIAL).await;
+    node.unplug("ttyUSB0");
+    let back = async {
+        node.kubelet.until(|view| view.allocatable(SERIAL) == 0).await;
+        node.plug("ttyUSB0");
+    };
+    let (given, ()) = tokio::join!(client.allocate(request(&[&ids[0]])), back);
+    assert_eq!(nodes(&given.unwrap().into_inner().container_responses[0]), ["/dev/ttyUSB0"]);
+}
+
+#[tokio::test]
+async fn k02_what_cannot_be_given_is_refused_with_its_code_and_the_process_lives() {
+    if !may_make_nodes() {
+        return;
+    }
+    let mut node = Node::new(PORTS).await;
+    node.plug("ttyUSB0");
+    node.start();
+    let ids = node.offered(SERIAL, 1).await;
+    let id = ids[0].as_str();
+    let mut client = node.client(SERIAL).await;
+    for (ids, code) in [
+        (&["nothing"][..], Code::NotFound),
+        (&[id, "nothing", "more"], Code::NotFound),
+        (&[id, id], Code::InvalidArgument),
+        (&[], Code::InvalidArgument),
+    ] {
+        assert_eq!(client.allocate(request(ids)).await.unwrap_err().code(), code, "{ids:?}");
+    }
+    let many: Vec<String> = (0..100_000).map(|number| format!("id-{number}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(client.allocate(request(&many)).await.unwrap_err().code(), Code::NotFound);
+    node.unplug("ttyUSB0");
+    let begun = Instant::now();
+    let refused = client.allocate(request(&[id])).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    assert!(refused.message().contains(id) && refused.message().contains("vanished"), "{refused}");
+    assert!(begun.elapsed() >= Duration::from_millis(900), "it had a second to come back");
 }

@@ -10,9 +10,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use harness::Node;
-use outrigger_kubelet_api::device_plugin::device_plugin_client::DevicePluginClient;
 use outrigger_kubelet_api::device_plugin::{AllocateRequest, ContainerAllocateRequest, PreStartContainerRequest};
-use outrigger_kubelet_api::{Channel, Code, LOCALHOST, Status};
+use outrigger_kubelet_api::{Code, Status};
 use tokio::sync::{Mutex, MutexGuard};
 
 const DISK: &str = "example.com/disk";
@@ -75,15 +74,9 @@ fn done(command: &mut Command) {
     assert!(said.status.success(), "{command:?}: {}", String::from_utf8_lossy(&said.stderr));
 }
 
-/// Asks the plugin itself, as a kubelet that does not know the last list yet.
-async fn client(node: &Node) -> DevicePluginClient<Channel> {
-    let socket = node.kubelet.sockets(DISK).pop().expect("the kubelet reads a list");
-    DevicePluginClient::new(Channel::connect(socket, LOCALHOST).await.unwrap())
-}
-
 async fn allocate(node: &Node, id: &str) -> Result<(), Status> {
     let request = ContainerAllocateRequest { device_ids: vec![id.to_owned()] };
-    client(node).await.allocate(AllocateRequest { container_requests: vec![request] }).await.map(drop)
+    node.client(DISK).await.allocate(AllocateRequest { container_requests: vec![request] }).await.map(drop)
 }
 
 #[tokio::test]
@@ -115,7 +108,7 @@ async fn a_disk_that_is_mounted_in_the_moment_of_allocation_is_refused() {
     node.start_at(Path::new("/"));
     let ids = node.offered(DISK, 1).await;
     let place = tempfile::tempdir().unwrap();
-    let mut client = client(&node).await;
+    let mut client = node.client(DISK).await;
     done(Command::new("mount").arg(&disk.node).arg(place.path()));
     let request = ContainerAllocateRequest { device_ids: ids };
     let refused = client.allocate(AllocateRequest { container_requests: vec![request] }).await.unwrap_err();
@@ -136,7 +129,7 @@ async fn another_disk_at_the_same_name_is_refused_at_the_start_of_a_container() 
     let refused = node.kubelet.start_container("a", "app").await.unwrap_err().to_string();
     assert!(refused.contains("cannot be given"), "{refused}");
     let request = PreStartContainerRequest { device_ids: ids };
-    let refused = client(&node).await.pre_start_container(request).await.unwrap_err();
+    let refused = node.client(DISK).await.pre_start_container(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
     assert!(disk.file.path().exists());
 }

@@ -27,6 +27,8 @@ pub struct Ask {
     pub resource: Arc<str>,
     /// The ids, none empty and none twice.
     pub ids: Vec<String>,
+    /// Whether it is asked again, because a device was gone a moment ago.
+    pub again: bool,
     /// What it is about.
     pub what: What,
 }
@@ -78,10 +80,11 @@ impl Desk {
     ) -> Result<T, Refusal> {
         let deadline = Instant::now() + RETURN;
         let mut decided = self.decided.clone();
+        let mut again = false;
         loop {
             decided.mark_unchanged();
             let (reply, answer) = oneshot::channel();
-            let ask = Ask { resource: Arc::clone(&self.resource), ids: ids.to_vec(), what: what(reply) };
+            let ask = Ask { resource: Arc::clone(&self.resource), ids: ids.to_vec(), again, what: what(reply) };
             let sent = self.asks.send(ask).await;
             let answer = answer.await.ok().filter(|_| sent.is_ok());
             match answer {
@@ -89,7 +92,7 @@ impl Desk {
                 Some(Ok(given)) => return Ok(given),
                 Some(Err(denied)) if !denied.may_pass => return Err(denied.refusal),
                 Some(Err(denied)) => match timeout_at(deadline, decided.changed()).await {
-                    Ok(Ok(())) => (),
+                    Ok(Ok(())) => again = true,
                     _ => return Err(denied.refusal),
                 },
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_device_core::answer::{Answer, answer};
-use outrigger_device_core::decide::{Finding, Listed, Status};
+use outrigger_device_core::decide::{Finding, Listed, Reason, Status};
 use outrigger_device_core::refuse::{When, refuse};
 use outrigger_device_plugin::{Allocation, DeviceNode, Mount, Refusal};
 
@@ -19,6 +19,9 @@ pub struct Counter<'d> {
     pub decided: &'d Decided,
     /// The resource.
     pub resource: &'d Arc<str>,
+    /// Whether this was asked a moment ago and a device was gone. One that is back then need not be well for long: the
+    /// kubelet chose it while it was.
+    pub again: bool,
 }
 
 impl Counter<'_> {
@@ -27,7 +30,8 @@ impl Counter<'_> {
         let mut units = Vec::new();
         for id in ids {
             let listed = self.listed(id)?;
-            if !listed.is_healthy() {
+            let is_back = self.again && listed.reasons == [Reason::Recovering];
+            if !listed.is_healthy() && !is_back {
                 let may_pass = listed.status == Status::Vanished;
                 return Err(self.denied(id, &listed.unit.name(), &why(&listed.reasons), may_pass));
             }

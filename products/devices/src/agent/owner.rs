@@ -169,9 +169,9 @@ impl Owner {
     }
 
     fn answer(&mut self, ask: Ask) {
-        let Ask { resource, ids, what } = ask;
+        let Ask { resource, ids, again, what } = ask;
         let decided = self.out.decided.borrow().clone();
-        let counter = give::Counter { decided: &decided, resource: &resource };
+        let counter = give::Counter { decided: &decided, resource: &resource, again };
         match what {
             What::Allocate(reply) => {
                 let begun = Instant::now();

@@ -14,6 +14,8 @@ use outrigger_devices::agent::{Parts, serve, source::Source};
 use outrigger_devices::args::SettingsArgs;
 use outrigger_devices::inventory::Inventory;
 use outrigger_devices::settings::Surroundings;
+use outrigger_kubelet_api::device_plugin::device_plugin_client::DevicePluginClient;
+use outrigger_kubelet_api::{Channel, LOCALHOST};
 use outrigger_runtime::{LogFilter, LogFormat, Tasks, subscriber};
 use outrigger_stub_kubelet::{AdmissionError, Admitted, ContainerRequest, Options, PodRequest, StubKubelet};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
@@ -111,6 +113,12 @@ impl Node {
     pub async fn offered(&self, resource: &str, count: usize) -> Vec<String> {
         let view = self.kubelet.until(|view| view.allocatable(resource) == count).await;
         view.resources.get(resource).map(|resource| resource.devices.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// The plugin itself, for a kubelet that does not know the last list yet.
+    pub async fn client(&self, resource: &str) -> DevicePluginClient<Channel> {
+        let socket = self.kubelet.sockets(resource).pop().expect("the kubelet reads a list");
+        DevicePluginClient::new(Channel::connect(socket, LOCALHOST).await.unwrap())
     }
 
     pub async fn admit(&self, pod: &str, resource: &str, count: usize) -> Result<Admitted, AdmissionError> {
