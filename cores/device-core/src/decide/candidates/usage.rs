@@ -120,7 +120,11 @@ pub fn in_use(view: View<'_>, picture: &Picture, policy: EvidencePolicy) -> (Vec
     if reasons.is_empty() && view.usage().exclusive == Seen::Known(true) {
         reasons.push(Reason::Busy);
     }
-    reasons.sort_by_key(|reason| !matches!(reason, Reason::System { .. }));
+    // What says most comes first: the root of the system, then its other places.
+    reasons.sort_by_key(|reason| match reason {
+        Reason::System { target, .. } => (0, target.len()),
+        _ => (1, 0),
+    });
     let mut missing = BTreeSet::new();
     if reasons.is_empty() && view.usage().exclusive != Seen::Known(false) {
         for (what, seen) in [("mounts", why(&picture.mounts)), ("swaps", why(&picture.swaps))] {
