@@ -149,9 +149,11 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
     let conditions: BTreeMap<_, _> = names.map(|name| (name.clone(), readiness.condition(name.to_string()))).collect();
     let (decided, seen) = watch::channel(first.clone());
     let (offers, wanted) = Offers::new(asks, seen);
+    let locks = locks(&settings);
+    let locked = locks.as_ref().map(|locks| watches.contents(locks.directory().join(ledger::KIND)));
     let out = Outbox { offers, decided, ask_claims, metrics: metrics.clone() };
-    let owner = Owner::begin(picture, first, Ledger::new(locks(&settings)), out);
-    let inbox = Inbox { asks: asked, holders, inventories: rules, changes };
+    let owner = Owner::begin(picture, first, Ledger::new(locks), out);
+    let inbox = Inbox { asks: asked, holders, inventories: rules, changes, locked };
     let reload = Reload { source, around, configuration, inventories, metrics: metrics.clone() };
 
     let mut tasks = Tasks::new(stop.clone());

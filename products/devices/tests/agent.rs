@@ -224,13 +224,20 @@ async fn a_device_that_another_door_has_is_refused_with_its_name() {
     node.stop().await;
     node.kubelet.remove_pod("a");
     let locks = Locks::at(node.path("lock"));
-    let Attempt::Locked(_held) = locks.try_lock("devices", name.to_str().unwrap(), "pod default/other").unwrap() else {
+    let Attempt::Locked(held) = locks.try_lock("devices", name.to_str().unwrap(), "pod default/other").unwrap() else {
         panic!("the agent has ended")
     };
     node.start();
-    node.offered(SERIAL, 1).await;
-    let refused = node.admit("b", SERIAL, 1).await.unwrap_err().to_string();
-    assert!(refused.contains("in use elsewhere: pod default/other"), "{refused}");
+    node.kubelet.until(|view| view.resources.get(SERIAL).is_some_and(|serial| serial.lists > 0)).await;
+    assert_eq!(node.kubelet.view().allocatable(SERIAL), 0, "the scheduler is not told of it");
+    drop(held);
+    let ids = node.offered(SERIAL, 1).await;
+    let Attempt::Locked(_held) = locks.try_lock("devices", name.to_str().unwrap(), "pod default/other").unwrap() else {
+        panic!("nobody has it")
+    };
+    let refused = node.client(SERIAL).await.allocate(request(&[&ids[0]])).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("in use elsewhere: pod default/other"), "{refused}");
 }
 
 /// A request for these ids in one container.

@@ -14,6 +14,7 @@
 //! What it does not do: it does not judge whether a holder may have the thing ([`Attempt::Held`] tells whom to ask), and
 //! does not wait.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
@@ -29,6 +30,9 @@ const PLACES: [&str; 2] = ["run/outrigger/lock", "dev/shm/outrigger-lock"];
 
 /// Everybody may make files in it, and remove only their own.
 const SHARED: u32 = 0o1777;
+
+/// The initial process namespace (`PROC_PID_INIT_INO` of the kernel's `include/linux/proc_ns.h`).
+const INITIAL_PROCESSES: &str = "pid:[4026531836]";
 
 /// How much of a holder's text is read, in bytes.
 const MAX_TEXT: u64 = 4096;
@@ -121,6 +125,27 @@ impl Locks {
                 Err(errno) => return Err(failed(errno.into())),
             }
         }
+    }
+
+    /// Who holds which locks of a kind now, by name. The kernel's list tells; from inside a process namespace of its own it
+    /// does not, and each file is locked shared for a moment instead, in which whoever tries for it is refused.
+    pub fn holders(&self, kind: &str) -> BTreeMap<String, LockHolder> {
+        let tells_all =
+            fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace == Path::new(INITIAL_PROCESSES));
+        let listed = if tells_all { fs::read_to_string("/proc/locks").ok() } else { None };
+        let entries = fs::read_dir(self.directory.join(kind)).into_iter().flatten();
+        let held = entries.filter_map(|entry| {
+            let entry = entry.ok()?;
+            let flags = OFlags::NOFOLLOW.bits().cast_signed();
+            let file = OpenOptions::new().read(true).custom_flags(flags).open(entry.path()).ok()?;
+            let is_held = match &listed {
+                Some(list) => locking(list, file.metadata().ok()?.ino()).is_some(),
+                None => flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK),
+            };
+            let name = entry.file_name().into_string().ok().filter(|_| is_held)?;
+            Some((name, holder(&file, entry.path())))
+        });
+        held.collect()
     }
 
     /// Takes a lock's file away from its holder: whoever locks that name next gets a fresh one. For root, against a user
@@ -231,6 +256,7 @@ mod tests {
         let lock = taken(locks.try_lock("devices", "a", "pod default/one").unwrap());
         let kept = lock.descriptor();
         drop(lock);
+        assert_eq!(locks.holders("devices")["a"].text, "pod default/one");
         let Attempt::Held(holder) = locks.try_lock("devices", "a", "pod default/two").unwrap() else {
             panic!("given twice")
         };
@@ -239,6 +265,7 @@ mod tests {
         assert_eq!(holder.uid, Some(rustix::process::geteuid().as_raw()));
         taken(locks.try_lock("devices", "b", "another").unwrap());
         drop(kept);
+        assert!(locks.holders("devices").is_empty() && locks.holders("nothing").is_empty());
         taken(locks.try_lock("devices", "a", "pod default/two").unwrap());
     }
 

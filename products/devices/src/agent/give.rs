@@ -9,7 +9,7 @@ use outrigger_device_core::refuse::{When, refuse};
 use outrigger_device_plugin::{Allocation, DeviceNode, Mount, Refusal};
 
 use super::desk::{Decided, Denied};
-use super::ledger::{Ledger, Taken};
+use super::ledger::{Ledger, Taken, who};
 use crate::commands::list::why;
 
 /// Where the devices of one resource are given.
@@ -41,8 +41,7 @@ impl Counter<'_> {
         for (id, unit) in ids.iter().zip(&units) {
             ledger.take(unit, now).map_err(|taken| match taken {
                 Taken::Elsewhere(holder) => {
-                    let who = if holder.text.is_empty() { "another process".to_owned() } else { holder.text };
-                    self.denied(id, &unit.name(), &format!("in use elsewhere: {who}"), false)
+                    self.denied(id, &unit.name(), &format!("in use elsewhere: {}", who(&holder)), false)
                 }
                 Taken::Unknown(error) => self.denied(id, &unit.name(), &error.to_string(), false),
             })?;

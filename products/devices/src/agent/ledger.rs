@@ -123,7 +123,16 @@ impl Ledger {
     pub fn claims(&self) -> Claims {
         let who = |claim: &Claim| claim.who.clone().unwrap_or_else(|| "a pod".to_owned());
         let held = self.claims.iter().map(|(key, claim)| (key.clone(), who(claim))).collect();
-        Claims { held, elsewhere: BTreeMap::new() }
+        Claims { held, elsewhere: self.elsewhere() }
+    }
+
+    /// Locks that others have, and not for claims of ours: an older instance may still hold some of these.
+    fn elsewhere(&self) -> BTreeMap<String, String> {
+        let holders = self.locks.as_ref().map(|locks| locks.holders(KIND)).unwrap_or_default();
+        let is_ours = |name: &String| {
+            self.claims.values().any(|claim| claim.had.contains_key(name) || claim.awaited.contains(name))
+        };
+        holders.into_iter().filter(|(name, _)| !is_ours(name)).map(|(name, holder)| (name, who(&holder))).collect()
     }
 
     /// How many units of a resource are held.
@@ -151,6 +160,15 @@ impl Ledger {
             Ok(Attempt::Held(holder)) => Err(Taken::Elsewhere(holder)),
             Err(error) => Err(Taken::Unknown(error)),
         }
+    }
+}
+
+/// Whoever holds a lock, in words.
+pub fn who(holder: &LockHolder) -> String {
+    let text: Option<serde_json::Value> = serde_json::from_str(&holder.text).ok();
+    match text.as_ref().and_then(|text| text["who"].as_str()).or(Some(&holder.text)).filter(|who| !who.is_empty()) {
+        Some(who) => who.to_owned(),
+        None => holder.pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")),
     }
 }
 

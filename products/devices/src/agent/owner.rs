@@ -10,6 +10,7 @@
 //!
 //! A change is looked at at once; a flood of changes becomes few looks.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub struct Inbox {
     pub inventories: watch::Receiver<Arc<Inventory>>,
     /// Changes of the machine.
     pub changes: Changes,
+    /// That somebody has locked something, where there are locks.
+    pub locked: Option<outrigger_host::Changes>,
 }
 
 /// What the owner tells.
@@ -111,6 +114,7 @@ impl Owner {
                     self.out.metrics.event(source);
                     wants_look = true;
                 }
+                () = locked(inbox.locked.as_mut()) => wants_look = true,
                 changed = inbox.holders.changed() => {
                     changed.map_err(|_| anyhow::anyhow!("nobody tells of claims any more"))?;
                     let holders = inbox.holders.borrow_and_update().clone();
@@ -203,6 +207,13 @@ impl Owner {
                 let _ = reply.send(checked);
             }
         }
+    }
+}
+
+async fn locked(locks: Option<&mut outrigger_host::Changes>) {
+    match locks {
+        Some(locks) => locks.changed().await,
+        None => pending().await,
     }
 }
 
