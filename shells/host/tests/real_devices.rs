@@ -12,6 +12,7 @@ use std::fs;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use outrigger_host::Watches;
@@ -37,7 +38,15 @@ fn can_run() -> bool {
     false
 }
 
+/// A storm of messages reaches every listener of the machine, so it has the machine for itself.
+static STORM: RwLock<()> = RwLock::new(());
+
 fn run(test: impl Future<Output = ()>) {
+    let _calm = STORM.read().unwrap_or_else(PoisonError::into_inner);
+    run_here(test);
+}
+
+fn run_here(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
 }
 
@@ -232,6 +241,49 @@ fn uevents_of_other_subsystems_wake_nobody_and_are_counted() {
     });
 }
 
+#[test]
+fn lost_messages_are_one_look_at_everything() {
+    if !can_run() {
+        return;
+    }
+    let _storm = STORM.write().unwrap_or_else(PoisonError::into_inner);
+    run_here(async {
+        let mut events = events(&["nothing"], &[]);
+        // Nobody reads meanwhile: the queue takes some thousand.
+        for _ in 0..20_000 {
+            ask_for_uevent();
+        }
+        wait_for(&mut events, "the loss", |event| *event == Event::Everything).await;
+        while timeout(Duration::from_millis(600), events.next()).await.is_ok_and(|event| event != Event::Everything) {}
+        let counts = events.counts();
+        assert!(counts.overruns == 1 && counts.uevents > 100 && counts.malformed == 0, "{counts:?}");
+    });
+}
+
+#[test]
+fn messages_of_other_processes_are_counted_and_not_believed() {
+    use rustix::net::netlink::{KOBJECT_UEVENT, SocketAddrNetlink};
+    use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, sendto, socket_with};
+    if !can_run() {
+        return;
+    }
+    run(async {
+        let place = tempfile::tempdir().unwrap();
+        let mut events = events(&["block"], &[place.path().to_owned()]);
+        let forged = b"add@/block/forged\0ACTION=add\0DEVPATH=/block/forged\0SUBSYSTEM=block\0DEVNAME=forged\0";
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(KOBJECT_UEVENT)).unwrap();
+        // The kernel itself may refuse it, which serves as well.
+        if sendto(&socket, forged, SendFlags::empty(), &SocketAddrNetlink::new(0, 1)).is_ok() {
+            while events.counts().forged == 0 {
+                if let Ok(event) = timeout(Duration::from_millis(5), events.next()).await {
+                    assert!(!is_of(&event, "forged", Action::Add), "{event:?}");
+                }
+            }
+        }
+    });
+}
+
 /// Runs in a namespace of its own, as [`in_its_own`] starts it.
 #[test]
 fn inside_a_namespace() {
@@ -249,6 +301,7 @@ fn inside_a_namespace() {
 }
 
 fn in_its_own(kind: &str, unshare: &[&str]) {
+    let _calm = STORM.read().unwrap_or_else(PoisonError::into_inner);
     let program = std::env::current_exe().unwrap();
     let mut child = Command::new("unshare");
     child.args(unshare).arg(program).args(["--exact", "inside_a_namespace", "--nocapture"]).env(INSIDE, kind);
