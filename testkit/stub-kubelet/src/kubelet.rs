@@ -30,7 +30,8 @@ pub struct Options {
     pub overlap_bug: bool,
     /// How long after `bind` it listens.
     pub listen_pause: Duration,
-    /// The `:authority` that it sends to plugins.
+    /// The `:authority` that it sends to plugins: a URI's authority. A percent-encoded path, as a kubelet's plugin watcher
+    /// sends it, cannot be sent by this client; every dial then fails.
     pub authority: String,
     /// Decides the order of ids where a kubelet's is by chance.
     pub seed: u64,

@@ -266,3 +266,14 @@ async fn a_kubelet_can_refuse_and_die_in_register() {
     kubelet.start().await.unwrap();
     assert!(kubelet.view().running);
 }
+
+/// A percent-encoded path, as a kubelet's plugin watcher sends it, is none to the `http` crate: the stub cannot send it.
+#[tokio::test(start_paused = true)]
+async fn the_authority_is_as_it_was_set() {
+    for (authority, is_sent) in [("node-1.example:10250", true), ("%2Fvar%2Flib%2Fkubelet", false)] {
+        let (directory, _kubelet) = kubelet(|options| options.authority = authority.into()).await;
+        let plugin = Plugin::serve(directory.path(), "a.sock", DevicePluginOptions::default());
+        let answer = register(directory.path(), registration(DISK, "a.sock")).await;
+        assert_eq!((answer.is_ok(), plugin.asked().len()), (is_sent, usize::from(is_sent)), "{authority}: {answer:?}");
+    }
+}
