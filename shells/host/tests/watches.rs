@@ -151,6 +151,25 @@ fn a_config_map_that_changes_is_told_in_the_volume_and_through_the_link() {
 }
 
 #[test]
+fn a_link_on_the_way_that_is_swapped_is_followed() {
+    run(async {
+        let (place, watches) = start();
+        for version in ["1", "2"] {
+            fs::create_dir_all(place.path().join(version).join("by-id")).unwrap();
+        }
+        symlink("1", place.path().join("now")).unwrap();
+        let mut changes = watches.directory(place.path().join("now/by-id"));
+        symlink("2", place.path().join("next")).unwrap();
+        fs::rename(place.path().join("next"), place.path().join("now")).unwrap();
+        expect_change(&mut changes, "the swapped link").await;
+        fs::write(place.path().join("2/by-id/radio"), "").unwrap();
+        expect_change(&mut changes, "a file behind it").await;
+        fs::write(place.path().join("1/by-id/radio"), "").unwrap();
+        expect_silence(&mut changes, "a file where it led before").await;
+    });
+}
+
+#[test]
 fn a_link_that_leads_nowhere_is_looked_at_by_the_clock() {
     run(async {
         let place = tempfile::tempdir().unwrap();
