@@ -34,8 +34,26 @@ impl Survey {
 
     /// What the machine shows now, as far as the rules can ask for it.
     pub fn picture(&self, rules: &Rules) -> Picture {
-        let devices = if subsystems(rules).is_empty() { Picture::default() } else { self.devices(&Scope::All) };
+        let of = subsystems(rules);
+        let devices = if of.is_empty() { Picture::default() } else { self.devices(&self.scope(&of)) };
         self.with_paths(devices, rules)
+    }
+
+    /// Everything that is of these subsystems, and nothing else: a machine has scores of terminals.
+    fn scope(&self, of: &BTreeSet<String>) -> Scope {
+        let names = |directory: &str| {
+            let entries = fs::read_dir(self.roots.at(directory)).into_iter().flatten();
+            entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        };
+        let all = |subsystem: &str, directory: &str| -> Vec<String> {
+            if of.contains(subsystem) { names(directory).collect() } else { Vec::new() }
+        };
+        let classes = of.iter().filter(|subsystem| !["block", "usb"].contains(&subsystem.as_str()));
+        Scope::Only {
+            disks: all("block", "/sys/block"),
+            usb: all("usb", "/sys/bus/usb/devices"),
+            nodes: classes.flat_map(|class| names(&format!("/sys/class/{class}"))).collect(),
+        }
     }
 
     /// Everything that the machine shows now, also what no rule can ask for.

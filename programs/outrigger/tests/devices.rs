@@ -196,3 +196,29 @@ async fn list_and_explain_tell_without_the_agent() {
     let (code, _, err) = place.said("outrigger", &["devices", "explain", "nothing", "--device", device]).await;
     assert_eq!(code, 1, "{err}");
 }
+
+#[tokio::test]
+async fn a_hangup_reads_the_configuration_again_and_a_second_instance_takes_over() {
+    let place = Place::new();
+    let kubelet = place.kubelet().await;
+    let (file, null) = (place.path("devices.yaml"), "example.com/null");
+    let text = |count: u32| {
+        format!(
+            "ids: short\nadmin: {}\ndevices: [{{resource: {null}, groups: [{{count: {count}, paths: [{{path: /dev/null}}]}}]}}]",
+            address()
+        )
+    };
+    fs::write(&file, text(1)).unwrap();
+    let args = ["devices", "agent", "--config", file.to_str().unwrap()];
+    let first = place.command("outrigger", &args).spawn().unwrap();
+    kubelet.until(|view| view.allocatable(null) == 1).await;
+    fs::write(&file, text(2)).unwrap();
+    let pid = first.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-HUP", &pid]).status().await.unwrap().success());
+    kubelet.until(|view| view.allocatable(null) == 2).await;
+    let second = place.command("outrigger", &args).spawn().unwrap();
+    kubelet.until(|view| view.registrations_of(null) == 2 && view.allocatable(null) == 2).await;
+    assert_eq!(stopped(first).await, 0);
+    kubelet.until(|view| view.allocatable(null) == 2 && view.resources[null].streams == 1).await;
+    assert_eq!(stopped(second).await, 0);
+}

@@ -39,7 +39,8 @@ pub fn changes(decision: &Decision, metrics: &Metrics) {
             continue;
         }
         for (device, ((to, why), id)) in devices {
-            let because = if why.is_empty() { String::new() } else { format!(": {why}") };
+            let says_more = !why.is_empty() && why != word(to);
+            let because = if says_more { format!(": {why}") } else { String::new() };
             match to {
                 Some(Status::Unhealthy | Status::Vanished) => {
                     warn!(resource, id, device, reason = %why, "{device} of {resource} is {}{because}", word(to));
