@@ -1,0 +1,38 @@
+//! `cargo xtask bench devices`: prints the figures of `outrigger devices agent` beside the programs that it is picked over.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Parser;
+use outrigger_e2e::devices::{self, Plugins};
+
+/// Measures `outrigger devices agent`.
+#[derive(Parser)]
+struct Arguments {
+    /// The executable, built with the release profile
+    #[arg(long)]
+    executable: PathBuf,
+    /// Only this benchmark: restart, start, memory, hotplug, allocate or idle
+    name: Option<String>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let plugins = Plugins::find(arguments.executable.canonicalize()?);
+    for name in ["restart", "start", "hotplug", "allocate", "memory", "idle"] {
+        if arguments.name.as_deref().is_none_or(|wanted| wanted == name) {
+            let figures = match name {
+                "restart" => devices::restart(&plugins).await?,
+                "start" => devices::start(&plugins).await?,
+                "hotplug" => devices::hotplug(&plugins).await?,
+                "allocate" => devices::allocate(&plugins).await?,
+                "memory" => devices::memory(&plugins).await?,
+                _ => devices::idle(&plugins).await?,
+            };
+            std::io::stdout().write_all(figures.as_bytes())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! What the process costs while nothing happens: memory, CPU time, wake-ups.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::time::sleep;
+
+use super::node::{Node, Plugin, Plugins, not_measured, shared};
+
+/// How long is waited.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Resident memory after a minute, one restart of the kubelet and one look at the metrics; the peak with the most devices.
+pub async fn memory(plugins: &Plugins) -> Result<String> {
+    let mut text = String::new();
+    for (count, aim, recorded) in [(10, 6.0, "14.4 MB"), (10_000, 10.0, "26.0 MB")] {
+        let (configuration, served) = shared(1, count);
+        let ours = resident(&plugins.ours(&configuration), &served).await?;
+        let _ = writeln!(text, "memory  {count} devices: outrigger {ours:.1} MB (aim: at most {aim})");
+        for (peer, served) in plugins.peers(1, count) {
+            if matches!(peer, Plugin::Sample(_)) && count != 10 {
+                continue;
+            }
+            match resident(&peer, &served).await {
+                Ok(theirs) => {
+                    let ratio = theirs / ours;
+                    let _ = writeln!(text, "memory  {} {theirs:.1} MB, {ratio:.1} times as much", peer.name());
+                }
+                Err(error) => text.push_str(&not_measured("memory", &peer, &error)),
+            }
+        }
+        text.push_str(&plugins.absent(&format!("memory  {count} devices:"), recorded));
+    }
+    // Ids of 40 characters, as many as fit into a message.
+    let count = 79_000;
+    let configuration = format!(
+        "domain: example.com\nids: gdp\ndevices:\n- name: r0\n  groups: [{{count: {count}, paths: [{{path: /dev/null}}]}}]\n"
+    );
+    let mut node = Node::new().await?;
+    node.start(&plugins.ours(&configuration))?;
+    node.until("a list has come", |view| view.allocatable("example.com/r0") > 0).await?;
+    let offered = node.kubelet.view().allocatable("example.com/r0");
+    let peak = field(node.pid()?, "status", "VmHWM:")? / 1024.0;
+    let _ = writeln!(
+        text,
+        "memory  {offered} of {count} devices with ids of 40 characters: peak {peak:.1} MB (aim: at most 40)"
+    );
+    Ok(text)
+}
+
+async fn resident(plugin: &Plugin, served: &[(String, usize)]) -> Result<f64> {
+    let mut node = Node::new().await?;
+    node.start(plugin)?;
+    node.until_offered(served).await?;
+    node.kubelet.restart().await?;
+    node.until_offered(served).await?;
+    let pid = node.pid()?;
+    if matches!(plugin, Plugin::Outrigger(..)) {
+        read_metrics(pid)?;
+    }
+    sleep(QUIET).await;
+    Ok(field(pid, "status", "VmRSS:")? / 1024.0)
+}
+
+/// Reads `/metrics` once, at whatever port the process listens.
+fn read_metrics(pid: u32) -> Result<()> {
+    let port = listening(pid)?.context("the process has no admin endpoint")?;
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    anyhow::ensure!(answer.contains("outrigger_devices_known"), "no metrics: {answer}");
+    Ok(())
+}
+
+/// The loopback port on which a process listens (`/proc/PID/net/tcp`, `proc_pid_net(5)`).
+fn listening(pid: u32) -> Result<Option<u16>> {
+    let sockets: Vec<String> = fs::read_dir(format!("/proc/{pid}/fd"))?
+        .filter_map(|entry| Some(fs::read_link(entry.ok()?.path()).ok()?.to_str()?.to_owned()))
+        .collect();
+    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp"))?;
+    Ok(table.lines().skip(1).find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (address, state, inode) = (words.get(1)?, words.get(3)?, words.get(9)?);
+        let ours = sockets.contains(&format!("socket:[{inode}]")) && *state == "0A";
+        ours.then(|| u16::from_str_radix(address.split_once(':')?.1, 16).ok())?
+    }))
+}
+
+/// CPU time and wake-ups of a minute in which nothing happens, with ten resources.
+pub async fn idle(plugins: &Plugins) -> Result<String> {
+    let (configuration, served) = shared(10, 10);
+    let mut text = measured(&plugins.ours(&configuration), &served, " (aim: at most 20)").await?;
+    for (peer, served) in plugins.peers(10, 10) {
+        let theirs = measured(&peer, &served, "").await;
+        text.push_str(&theirs.unwrap_or_else(|error| not_measured("idle", &peer, &error)));
+    }
+    Ok(text + &plugins.absent("idle", "nothing"))
+}
+
+async fn measured(plugin: &Plugin, served: &[(String, usize)], aim: &str) -> Result<String> {
+    let mut node = Node::new().await?;
+    node.start(plugin)?;
+    node.until_offered(served).await?;
+    // What a start leaves to be done.
+    sleep(Duration::from_secs(2)).await;
+    let pid = node.pid()?;
+    let (cpu, switches) = (cpu(pid)?, field(pid, "status", "voluntary_ctxt_switches:")?);
+    sleep(QUIET).await;
+    let (cpu, switches) = (self::cpu(pid)? - cpu, field(pid, "status", "voluntary_ctxt_switches:")? - switches);
+    let name = plugin.name();
+    Ok(format!("idle  {name} used {:.2} ms of CPU in {} s{aim} and woke up {switches} times\n", cpu, QUIET.as_secs()))
+}
+
+/// CPU time of a process in milliseconds, by the scheduler's count of nanoseconds (`/proc/PID/schedstat` of all threads).
+fn cpu(pid: u32) -> Result<f64> {
+    let mut nanoseconds = 0.0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+        nanoseconds += text.split_whitespace().next().and_then(|first| first.parse::<f64>().ok()).unwrap_or_default();
+    }
+    Ok(nanoseconds / 1e6)
+}
+
+/// The number after a word in a file of a process.
+fn field(pid: u32, file: &str, word: &str) -> Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}"))?;
+    let found = text.lines().find_map(|line| line.strip_prefix(word)?.split_whitespace().next()?.parse().ok());
+    found.with_context(|| format!("no {word} in {file} of process {pid}"))
+}
