@@ -23,7 +23,7 @@ const SOAK_CASES: &str = "250000";
 /// `cargo xtask bench`.
 #[derive(clap::Args, Debug)]
 pub struct BenchArgs {
-    /// Which product: pods
+    /// Which product: pods or devices
     product: String,
     /// Only this benchmark of it
     name: Option<String>,
