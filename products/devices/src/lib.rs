@@ -5,7 +5,7 @@
 //! /sys, /proc, /dev ─ survey ───────┴─► Inventory ─ decide (device-core) ─► list, explain, the node agent, outrigger run
 //! ```
 //!
-//! Read in this order: [`args`] is the command line; [`file`] is `devices.yaml`, [`settings`] reads it, [`gdp`] reads what
+//! Read in this order: [`args`] is the command line; [`mod@file`] is `devices.yaml`, [`settings`] reads it, [`gdp`] reads what
 //! is written for the programs that this one replaces, [`place`] tells where in it something stands, [`rules`] makes of it
 //! what the core decides by. [`survey`] looks at the machine, [`inventory`] joins both. `claims` asks the kubelet who has
 //! what; [`provider`] hands devices to `outrigger run`; `commands` tell people; `agent` serves the kubelet.
