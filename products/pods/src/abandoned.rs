@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use outrigger_host_launcher::HostLauncher;
 use outrigger_pod_directory::{DirectoryError, Kind, RunDirectory, StateDirectory};
 use outrigger_pod_runner::recover::recover;
+use outrigger_terminal::out;
 
 use crate::Providers;
 use crate::record::chain;
-use crate::show::out;
 
 /// Brings every abandoned run to its end.
 pub fn end(state: &StateDirectory, providers: impl FnOnce() -> Providers) {

@@ -9,8 +9,6 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::text::duration;
-
 /// Pods on this machine: the subcommands of the executable that this product serves.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -377,6 +375,15 @@ pub enum WideForm {
     Yaml,
 }
 
+/// Reads a duration as configuration has it: `30s`, `5m`, `1h30m`, `250ms`, `2d`; here a bare number is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let read = text.parse::<outrigger_config::Duration>().map(Duration::from);
+    read.map_err(|_| format!("`{text}` is no duration, write for example 30s, 5m or 1h30m"))
+}
+
 const RUN_EXAMPLES: &str = "\
 Examples:
   outrigger run pod.yaml                         Run a pod, follow its logs, end with its code
@@ -445,3 +452,20 @@ Examples:
   outrigger prune                    What finished longer ago than run.yaml says (7 days)
   outrigger prune --older-than 1h
   outrigger prune --dry-run";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, milliseconds) in
+            [("30", 30_000), ("30s", 30_000), ("0s", 0), ("1h30m", 5_400_000), ("250ms", 250), ("2d", 172_800_000)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "s", "5x", "-3s", "1.5h", "99999999999999999999s", "5m3"] {
+            assert!(duration(text).unwrap_err().contains("is no duration"), "{text}");
+        }
+    }
+}

@@ -1,9 +1,10 @@
 //! Pods on this machine: `outrigger run`, `ps`, `logs`, `exec`, `attach`, `stop`, `describe`, `rm`, `prune`.
 //!
-//! Read in this order: [`args`] is the command line; `manifest` makes of files what is to run, `settings` is what is set
-//! for this machine, `run` runs it, `verdict` is its exit code; `record` is what the state directory says, `others` what those of other users say, `abandoned` sees
-//! to what a killed runner left, `commands` are the companions of `run`; `view` and `show` are how things look. What runs a pod is the pod runner; what a manifest
-//! means is `pod-core`'s.
+//! Read in this order: [`args`] is the command line; `settings` is what is set for this machine, `run` makes of manifests
+//! what is to run and runs it, `verdict` is its exit code; `record` is what the state directory says, `others` what those
+//! of other users say, `abandoned` sees to what a killed runner left, `commands` are the companions of `run`; `view` and
+//! `show` are how pods look. What runs a pod is the pod runner; what stands in a manifest is `manifest`'s to read and
+//! `pod-core`'s to know; what prints is `terminal`.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,20 +12,19 @@ use std::sync::Arc;
 
 use outrigger_launcher::claims::Provider;
 use outrigger_pod_directory::StateDirectory;
+use outrigger_terminal::out;
 use tokio_util::sync::CancellationToken;
 
 mod abandoned;
 pub mod args;
 mod commands;
 mod launcher;
-mod manifest;
 mod others;
 mod record;
 mod run;
 mod runtime;
 mod settings;
 mod show;
-mod text;
 mod verdict;
 mod view;
 
@@ -46,7 +46,7 @@ impl Parts {
     /// For a command that does not depend on them: what is wrong with their configuration is told, and that is all.
     fn providers_if_any(self, places: &args::PlaceArgs) -> Providers {
         (self.providers)(places.config_dir.as_deref()).unwrap_or_else(|error| {
-            show::out::note(&format!("outrigger: what this machine hands out is not known: {error:#}"));
+            out::note(&format!("outrigger: what this machine hands out is not known: {error:#}"));
             Providers::new()
         })
     }
@@ -57,7 +57,7 @@ pub fn execute(command: Command, parts: Parts) -> ExitCode {
     let (name, done) = dispatch(command, parts);
     let code = done.unwrap_or_else(|error| {
         let code = error_code(name, &error);
-        show::out::note(&told(name, &error));
+        out::note(&told(name, &error));
         code
     });
     ExitCode::from(u8::try_from(code.clamp(0, 255)).unwrap_or(u8::MAX))

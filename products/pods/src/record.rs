@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use outrigger_config::listing;
 use outrigger_pod_directory::{
     DirectoryError, JobSpec, JobStatusFile, Kind, ObjectName, PodSpec, RunDirectory, StateDirectory, StatusFile,
 };
@@ -220,7 +221,7 @@ pub enum FindError {
         state: String,
     },
     /// There are several.
-    #[error("{name} is the name of several: {}; choose one with --namespace", crate::text::listing(.names))]
+    #[error("{name} is the name of several: {}; choose one with --namespace", listing(.names))]
     Several {
         /// The name.
         name: String,

@@ -5,15 +5,13 @@
 //!                                          └──► detached: a process for each
 //! ```
 
-mod absent;
 mod detach;
 mod errand;
+mod examine;
 mod foreground;
 mod job;
 mod pod;
-mod ports;
 mod prepare;
-mod resources;
 
 use std::sync::Arc;
 
@@ -24,16 +22,17 @@ use outrigger_apptainer_launcher::{ApptainerLauncher, Program};
 use outrigger_config::Faults;
 use outrigger_host_launcher::HostLauncher;
 use outrigger_launcher::Launcher;
+use outrigger_manifest::{Work, outline};
 use outrigger_pod_directory::KeepRules;
 use outrigger_pod_directory::log::LogThread;
 use outrigger_pod_runner::drive::Clock;
+use outrigger_terminal::out;
 
 use crate::args::{Form, RunArgs};
 use crate::launcher::{self, Chosen};
-use crate::manifest::{self, Work};
 use crate::runtime;
 use crate::settings::{self, LauncherChoice, Settings, Surroundings};
-use crate::show::{objects, out, plan};
+use crate::show::objects;
 use crate::{Parts, Providers};
 use errand::{Errand, How, What};
 use foreground::Wish;
@@ -43,7 +42,7 @@ use pod::Tools;
 pub fn run(args: &RunArgs, parts: Parts) -> anyhow::Result<i32> {
     let (settings, odd) = settings::settings(&args.settings, &Surroundings::here())?;
     let given = prepare::given(&args.given)?;
-    let (work, warnings) = manifest::load(&args.files, &args.given, args.how.strict)?;
+    let (work, warnings) = prepare::work(&args.files, &args.given, args.how.strict)?;
     let (chosen, why) = choose(&settings, &work)?;
     if !args.how.quiet {
         out::note(&format!("outrigger: launcher {}: {why}", chosen.name()));
@@ -62,12 +61,12 @@ pub fn run(args: &RunArgs, parts: Parts) -> anyhow::Result<i32> {
         out::note(&format!("outrigger: {note}"));
     }
     let places = &args.settings.places;
-    let providers = if prepare::asks_providers(&errands) {
+    let providers = if errands.iter().any(|(_, errand)| prepare::asks_providers(&errand.what)) {
         (parts.providers)(places.config_dir.as_deref())?
     } else {
         Providers::new()
     };
-    tell(&prepare::examine(&errands, &launcher, &providers, args.how.strict)?);
+    tell(&examine::examine(&errands, &launcher, &providers, args.how.strict)?);
     let mut errands: Vec<Errand> = errands.into_iter().map(|(_, errand)| errand).collect();
     if args.how.dry_run {
         return dry_run(&errands, args.how.output);
@@ -85,7 +84,7 @@ pub fn run(args: &RunArgs, parts: Parts) -> anyhow::Result<i32> {
 /// The process of one detached pod or Job.
 pub fn detached(parts: Parts) -> anyhow::Result<i32> {
     let errand = detach::errand()?;
-    let providers = if prepare::asks(&errand.what) {
+    let providers = if prepare::asks_providers(&errand.what) {
         (parts.providers)(errand.how.config_dir.as_deref())?
     } else {
         Providers::new()
@@ -151,8 +150,8 @@ fn dry_run(errands: &[Errand], form: Form) -> anyhow::Result<i32> {
         object["kind"] = kind.into();
         found.push(object);
         texts.push(match &errand.what {
-            What::Pod(pod) => plan::pod(pod),
-            What::Job(job) => plan::job(job),
+            What::Pod(pod) => outline::pod(pod),
+            What::Job(job) => outline::job(job),
         });
     }
     let text = objects::text(&objects::one_or_list(found), form).unwrap_or_else(|| texts.join("\n"));

@@ -1,9 +1,4 @@
-//! How things look: tables, objects as JSON and YAML, and where they are written.
+//! How things look: objects as JSON and YAML, a pod in one line.
 
 pub mod objects;
-pub mod out;
-pub mod plan;
-pub mod spec;
 pub mod summary;
-pub mod table;
-pub mod terminal;

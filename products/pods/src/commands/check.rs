@@ -8,13 +8,12 @@ use k8s_openapi::api::core::v1::Pod;
 use outrigger_host_launcher::HostLauncher;
 use outrigger_launcher::Launcher;
 use outrigger_pod_core::plan::PodPlan;
+use outrigger_terminal::{figures, out};
 use serde_json::json;
 
 use crate::args::CheckArgs;
 use crate::launcher;
 use crate::settings::{self, LauncherChoice, Settings, Surroundings};
-use crate::show::out;
-use crate::text;
 use machine::Machine;
 
 /// Checks; 1 where something would not work.
@@ -67,8 +66,8 @@ fn report(settings: &Settings, apptainer: Option<&Path>) -> (Vec<Line>, bool) {
         (LauncherChoice::Auto, None) => ("launcher", "auto; apptainer is not here, so host is used".to_owned()),
         (chosen, _) => ("launcher", chosen.to_string()),
     });
-    lines.push(("logs", format!("{log_max_files} files of {} for each container", text::bytes(*log_max_size))));
-    lines.push(("finished pods", format!("kept for {}", text::span(*keep))));
+    lines.push(("logs", format!("{log_max_files} files of {} for each container", figures::bytes(*log_max_size))));
+    lines.push(("finished pods", format!("kept for {}", figures::span(*keep))));
     lines.push(match writable(state.root()) {
         Ok(()) => ("state", format!("{}, can be written", state.root().display())),
         Err(why) => {

@@ -4,14 +4,15 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStatus};
+use outrigger_manifest::containers::is_sidecar;
+use outrigger_manifest::words;
 use outrigger_pod_directory::{Ending, RecordedNote, StateDirectory};
+use outrigger_terminal::{figures, out, table};
 
 use super::ps::job_state;
 use crate::args::DescribeArgs;
 use crate::record::{self, JobRecord, PodRecord, Record};
-use crate::show::summary::{is_sidecar, summary};
-use crate::show::{out, spec, table};
-use crate::text;
+use crate::show::summary::summary;
 
 /// Describes what was named, or everything.
 pub fn describe(args: &DescribeArgs, state: &StateDirectory) -> anyhow::Result<i32> {
@@ -70,7 +71,7 @@ fn describe_pod(record: &PodRecord, now: Timestamp) -> String {
         vec![condition.type_.clone(), condition.status.clone(), condition.reason.clone().unwrap_or_default()]
     });
     page.table("Conditions", &["TYPE", "STATUS", "REASON"], &conditions.collect::<Vec<_>>());
-    let volumes = pod_spec.volumes.iter().flatten().map(|volume| vec![volume.name.clone(), spec::volume(volume)]);
+    let volumes = pod_spec.volumes.iter().flatten().map(|volume| vec![volume.name.clone(), words::volume(volume)]);
     page.table("Volumes", &["NAME", "SOURCE"], &volumes.collect::<Vec<_>>());
     page.events(record.file.as_ref().map_or(&[], |file| &file.notes), now);
     page.text
@@ -142,7 +143,7 @@ pub fn ending(why: Ending) -> &'static str {
 
 /// `2026-11-21T10:00:00Z (3m ago)`.
 fn when(at: Timestamp, now: Timestamp) -> String {
-    format!("{} ({} ago)", at.strftime("%Y-%m-%dT%H:%M:%SZ"), text::age(at, now))
+    format!("{} ({} ago)", at.strftime("%Y-%m-%dT%H:%M:%SZ"), figures::age(at, now))
 }
 
 #[derive(Default)]
@@ -184,7 +185,7 @@ impl Page {
             if let Some(status) = statuses.iter().find(|status| status.name == container.name) {
                 self.state(status, now);
             }
-            for (name, values) in spec::container(container) {
+            for (name, values) in words::container(container) {
                 self.inner(name, &values);
             }
         }
@@ -221,8 +222,10 @@ impl Page {
     fn events(&mut self, notes: &[RecordedNote], now: Timestamp) {
         let rows = notes.iter().map(|note| {
             let times = match note.count {
-                0 | 1 => text::age(note.last.0, now),
-                count => format!("{} (x{count} over {})", text::age(note.last.0, now), text::age(note.first.0, now)),
+                0 | 1 => figures::age(note.last.0, now),
+                count => {
+                    format!("{} (x{count} over {})", figures::age(note.last.0, now), figures::age(note.first.0, now))
+                }
             };
             vec![
                 if note.warning { "Warning" } else { "Normal" }.to_owned(),
@@ -253,7 +256,7 @@ fn state(state: Option<&ContainerState>, now: Timestamp) -> Vec<String> {
         let reason = ended.reason.as_deref().unwrap_or("Terminated");
         let mut lines = vec![format!("{reason}, exit code {}{signal}", ended.exit_code)];
         if let (Some(from), Some(to)) = (&ended.started_at, &ended.finished_at) {
-            lines.push(format!("ended {}, ran for {}", when(to.0, now), text::age(from.0, to.0)));
+            lines.push(format!("ended {}, ran for {}", when(to.0, now), figures::age(from.0, to.0)));
         }
         lines.extend(
             ended.message.as_deref().map(|message| message.trim_end().to_owned()).filter(|message| !message.is_empty()),

@@ -6,20 +6,20 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ContainerStatus;
+use outrigger_config::listing;
 use outrigger_pod_core::life::Instance;
 use outrigger_pod_core::plan::ContainerName;
 use outrigger_pod_directory::changes::Changes;
 use outrigger_pod_directory::log::read::{Line, LogReader, LogText, ReadOptions, latest_attempt};
 use outrigger_pod_directory::{Kind, RunDirectory, StateDirectory, StatusFile};
 use outrigger_runtime::Children;
+use outrigger_terminal::line::Prefixes;
+use outrigger_terminal::out;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::LogsArgs;
 use crate::record::{self, PodRecord};
-use crate::show::out;
-use crate::text;
-use crate::view::line::Prefixes;
 
 /// How many pieces of logs wait to be written.
 const PIECES: usize = 8;
@@ -68,11 +68,9 @@ fn pod(args: &LogsArgs, state: &StateDirectory) -> anyhow::Result<PodRecord> {
     }
     let runs = state.runs(Kind::Pod, newest.name())?;
     let back = args.run as usize;
-    let run: &RunDirectory = runs
-        .iter()
-        .rev()
-        .nth(back)
-        .with_context(|| format!("pod {} has {} only", newest.name(), text::count(runs.len(), "recorded run")))?;
+    let run: &RunDirectory = runs.iter().rev().nth(back).with_context(|| {
+        format!("pod {} has {} only", newest.name(), outrigger_config::count(runs.len(), "recorded run"))
+    })?;
     Ok(PodRecord::read(run.clone())?)
 }
 
@@ -90,7 +88,7 @@ fn containers(pod: &PodRecord, args: &LogsArgs) -> anyhow::Result<Vec<String>> {
         (None, _) => bail!(
             "pod {} has several containers: {}; choose one with -c, or --all-containers",
             pod.directory.name(),
-            text::listing(&all)
+            listing(&all)
         ),
     }
 }

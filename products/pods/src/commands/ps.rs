@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use outrigger_pod_directory::{Ending, Kind};
+use outrigger_terminal::{figures, out, table};
 
 use crate::args::{Form, PsArgs, WideForm};
 use crate::others::{self, Section};
 use crate::record::{self, JobRecord, PodRecord, Record};
 use crate::settings::Settings;
+use crate::show::objects;
 use crate::show::summary::summary;
-use crate::show::{objects, out, table};
-use crate::text;
 
 /// Prints the list.
 pub fn ps(args: &PsArgs, settings: &Settings) -> anyhow::Result<i32> {
@@ -139,7 +139,7 @@ fn pod_row(record: &PodRecord, indent: &str, wide: bool, now: Timestamp) -> Vec<
     let status = record.status();
     let sum = summary(&record.pod, &status);
     let restarts = match &sum.restarted_at {
-        Some(at) if sum.restarts > 0 => format!("{} ({} ago)", sum.restarts, text::age(at.0, now)),
+        Some(at) if sum.restarts > 0 => format!("{} ({} ago)", sum.restarts, figures::age(at.0, now)),
         _ => sum.restarts.to_string(),
     };
     let mut row = vec![
@@ -147,7 +147,7 @@ fn pod_row(record: &PodRecord, indent: &str, wide: bool, now: Timestamp) -> Vec<
         format!("{}/{}", sum.ready, sum.total),
         if record.directory.is_abandoned().unwrap_or_default() { "RunnerDied".to_owned() } else { sum.status },
         restarts,
-        text::age(record.created_at(), now),
+        figures::age(record.created_at(), now),
     ];
     if wide {
         row.extend([
@@ -170,7 +170,7 @@ fn job_row(record: &JobRecord, wide: bool, now: Timestamp) -> Vec<String> {
         format!("{}/{wanted}", status.succeeded.unwrap_or(0)),
         job_state(record),
         "-".to_owned(),
-        text::age(record.created_at(), now),
+        figures::age(record.created_at(), now),
     ];
     if wide {
         row.extend([

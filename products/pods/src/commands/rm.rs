@@ -5,13 +5,12 @@ use std::time::Duration;
 use anyhow::bail;
 use jiff::Timestamp;
 use outrigger_pod_directory::{KeepRules, Kind, RunDirectory, StateDirectory};
+use outrigger_terminal::{figures, out};
 use tokio_util::sync::CancellationToken;
 
 use super::talk;
 use crate::args::{PruneArgs, RmArgs};
 use crate::record::{self, Record};
-use crate::show::out;
-use crate::text;
 
 /// How long a runner whose pod has ended may take to end; a little more than it allows itself for its last tasks.
 const LAST_BREATH: Duration = Duration::from_secs(12);
@@ -109,7 +108,7 @@ pub fn prune(args: &PruneArgs, state: &StateDirectory, age: Duration) -> anyhow:
                 }
             }
         }
-        out::print(&format!("{} would be removed\n", text::count(count, "run")))?;
+        out::print(&format!("{} would be removed\n", outrigger_config::count(count, "run")))?;
         return Ok(0);
     }
     let pruned = state.prune(rules, now)?;
@@ -117,7 +116,7 @@ pub fn prune(args: &PruneArgs, state: &StateDirectory, age: Duration) -> anyhow:
         out::print(&format!("{} {} (run {}) removed\n", run.kind(), run.name(), run.number()))?;
     }
     if pruned.is_empty() {
-        out::print(&format!("nothing finished longer than {} ago\n", text::span(rules.age)))?;
+        out::print(&format!("nothing finished longer than {} ago\n", figures::span(rules.age)))?;
     }
     Ok(0)
 }

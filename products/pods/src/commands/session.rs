@@ -4,12 +4,11 @@ use std::io::{self, IsTerminal, Read};
 use std::os::fd::AsFd;
 
 use outrigger_pod_runner::control::{Session, SessionEvent, SessionInput, SessionOutput, Size};
+use outrigger_terminal::device::{self, Raw};
+use outrigger_terminal::out;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-
-use crate::show::out;
-use crate::show::terminal::{self, Raw};
 
 /// How the user's terminal takes part.
 #[derive(Clone, Copy, Debug)]
@@ -40,12 +39,12 @@ pub fn terminal_size(wanted: bool, stdin: bool) -> Option<Size> {
         out::note("outrigger: there is no terminal at standard input, so the command gets none (-t is left out)");
         return None;
     }
-    let size = terminal::size(io::stdout().as_fd()).or_else(|| terminal::size(io::stdin().as_fd()));
-    let size = size.unwrap_or(crate::view::screen::Size { columns: 80, rows: 24 });
+    let size = device::size(io::stdout().as_fd()).or_else(|| device::size(io::stdin().as_fd()));
+    let size = size.unwrap_or_default();
     Some(wire_size(size))
 }
 
-fn wire_size(size: crate::view::screen::Size) -> Size {
+fn wire_size(size: device::Size) -> Size {
     let short = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
     Size { columns: short(size.columns), rows: short(size.rows) }
 }
@@ -91,7 +90,7 @@ async fn feed(mut input: SessionInput, wishes: Wishes) -> anyhow::Result<Ended> 
                     input.close_stdin().await?;
                 }
             },
-            _ = resized.recv() => if let Some(size) = terminal::size(io::stdout().as_fd()).filter(|_| wishes.terminal) {
+            _ = resized.recv() => if let Some(size) = device::size(io::stdout().as_fd()).filter(|_| wishes.terminal) {
                 input.resize(wire_size(size)).await?;
             },
         }

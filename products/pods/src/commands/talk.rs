@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use outrigger_config::listing;
 use outrigger_pod_directory::{RunDirectory, RunnerLife, StateDirectory, StopFile};
 use outrigger_pod_runner::control::{AttachQuery, Client, ExecQuery, StopQuery};
+use outrigger_terminal::out;
 use tokio_util::sync::CancellationToken;
 
 use super::session::{self, Ended, Wishes};
 use crate::args::{AttachArgs, ExecArgs, StopArgs, TargetArgs};
 use crate::record::{self, PodRecord, Record};
-use crate::show::out;
-use crate::text;
 
 /// A running pod, and its runner's ear.
 async fn running(state: &StateDirectory, target: &TargetArgs) -> anyhow::Result<(PodRecord, Client)> {
@@ -41,7 +41,7 @@ pub fn container(pod: &PodRecord, named: Option<&str>) -> anyhow::Result<String>
     match named {
         Some(name) if all.iter().any(|one| one == name) => Ok(name.to_owned()),
         Some(name) => {
-            bail!("pod {} has no container {name}; it has {}", pod.directory.name(), text::listing(&all))
+            bail!("pod {} has no container {name}; it has {}", pod.directory.name(), listing(&all))
         }
         None => all.into_iter().next().context("the pod has no container"),
     }

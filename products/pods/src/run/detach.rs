@@ -20,12 +20,12 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use outrigger_pod_runner::handle::{Handle, Snapshot};
 use outrigger_runtime::{LogFilter, LogFormat, Stop, subscriber};
+use outrigger_terminal::out;
 use tokio::sync::{mpsc, watch};
 
 use super::errand::{Errand, FORMAT, What};
 use super::job;
 use super::pod::{self, Tools};
-use crate::show::out;
 use crate::verdict::REFUSED;
 
 /// What a process of ours says once its pod is under way.

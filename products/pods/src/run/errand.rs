@@ -3,15 +3,13 @@
 //! The foreground carries errands out in its own process. `--detach` hands each to a process of its own, through a pipe:
 //! an errand holds the values of Secrets, so it never stands in an argument, a file or a log.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use k8s_openapi::ByteString;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
-use outrigger_pod_core::env::Sources;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use outrigger_manifest::Beside;
 use serde::{Deserialize, Serialize};
 
 use crate::launcher::Chosen;
@@ -42,22 +40,6 @@ pub enum What {
     Pod(Box<Pod>),
     /// A Job.
     Job(Box<Job>),
-}
-
-/// What lies beside a pod, of its own namespace.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Beside {
-    /// The `ConfigMaps`.
-    pub config_maps: Vec<ConfigMap>,
-    /// The Secrets.
-    pub secrets: Vec<Secret>,
-    /// The service account's token.
-    pub token: Option<ByteString>,
-    /// Trust bundles by name.
-    pub trust_bundles: BTreeMap<String, ByteString>,
-    /// Directories by the claim's name.
-    pub claim_directories: BTreeMap<String, PathBuf>,
 }
 
 /// How it is run.
@@ -102,6 +84,27 @@ impl What {
         }
     }
 
+    /// The pod that it is or makes, and where that stands in it.
+    pub fn pod(&self) -> (Pod, &'static str) {
+        match self {
+            Self::Pod(pod) => (*pod.clone(), ""),
+            Self::Job(job) => {
+                let template = job.spec.clone().unwrap_or_default().template;
+                let mut metadata = template.metadata.unwrap_or_default();
+                metadata.name.clone_from(&job.metadata.name);
+                (Pod { metadata, spec: template.spec, status: None }, "spec.template.")
+            }
+        }
+    }
+
+    /// The spec of that pod.
+    pub fn spec(&self) -> Option<&PodSpec> {
+        match self {
+            Self::Pod(pod) => pod.spec.as_ref(),
+            Self::Job(job) => job.spec.as_ref()?.template.spec.as_ref(),
+        }
+    }
+
     /// An error about it on one line, its name once.
     pub fn failure(&self, error: &anyhow::Error) -> String {
         let (label, text) = (self.label(), format!("{error:#}"));
@@ -112,19 +115,6 @@ impl What {
         match self {
             Self::Pod(pod) => &pod.metadata,
             Self::Job(job) => &job.metadata,
-        }
-    }
-}
-
-impl Beside {
-    /// As `pod-core` wants it.
-    pub fn sources(&self) -> Sources {
-        let name = |name: &Option<String>| name.clone().unwrap_or_default();
-        Sources {
-            config_maps: self.config_maps.iter().map(|map| (name(&map.metadata.name), map.clone())).collect(),
-            secrets: self.secrets.iter().map(|secret| (name(&secret.metadata.name), secret.clone())).collect(),
-            token: self.token.as_ref().map(|token| token.0.clone()),
-            trust_bundles: self.trust_bundles.iter().map(|(name, text)| (name.clone(), text.0.clone())).collect(),
         }
     }
 }

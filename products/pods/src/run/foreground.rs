@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use outrigger_config::listing;
+use outrigger_manifest::containers::is_sidecar;
 use outrigger_pod_core::job::JobEnd;
 use outrigger_pod_directory::Ending;
 use outrigger_pod_runner::drive::Outcome;
 use outrigger_pod_runner::handle::Handle;
 use outrigger_runtime::{Children, Stop};
+use outrigger_terminal::paint::Channel;
+use outrigger_terminal::{figures, out};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -20,10 +24,8 @@ use super::errand::{Errand, What};
 use super::job::{self, JobOutcome};
 use super::pod::{self, Tools};
 use crate::args::Form;
-use crate::show::{objects, out, summary};
-use crate::text;
+use crate::show::objects;
 use crate::verdict::{self, Circumstances, End};
-use crate::view::paint::Channel;
 use crate::view::show::{Style, show};
 use crate::view::watch::Event;
 
@@ -223,7 +225,7 @@ fn of_pod(pod: &Pod, outcome: &Outcome) -> Finished {
 
 fn end_of(spec: Option<&PodSpec>, outcome: &Outcome) -> End {
     let init = spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
-    let sidecars = init.filter(|one| summary::is_sidecar(one)).map(|one| one.name.clone()).collect();
+    let sidecars = init.filter(|one| is_sidecar(one)).map(|one| one.name.clone()).collect();
     let not_executed = outcome.not_executed.iter().map(|(name, code)| (name.0.clone(), *code)).collect();
     End::Pod { status: Box::new(outcome.status.clone()), sidecars, not_executed }
 }
@@ -259,7 +261,7 @@ fn waits_for(handles: &[Handle]) -> String {
     if names.is_empty() {
         "stopping".to_owned()
     } else {
-        format!("stopping: {} may take up to {} to end", text::listing(&names), text::span(grace))
+        format!("stopping: {} may take up to {} to end", listing(&names), figures::span(grace))
     }
 }
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use outrigger_manifest::Beside;
 use outrigger_pod_core::job::{Decision, JobAction, JobEnd, JobPlan, JobPod, decide};
 use outrigger_pod_directory::changes::Changes;
 use outrigger_pod_directory::{
@@ -28,7 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::errand::{Beside, How};
+use super::errand::How;
 use super::pod::{self, Tools};
 
 /// How many changes of pods wait for the Job.

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use outrigger_launcher::Launcher;
 use outrigger_launcher::claims::Provider;
+use outrigger_manifest::Beside;
 use outrigger_pod_core::plan::PodPlan;
 use outrigger_pod_core::quantity::Quantity;
 use outrigger_pod_directory::log::{LogRules, LogThread};
@@ -17,7 +18,7 @@ use outrigger_pod_runner::drive::{Clock, Outcome, Runner, RunnerConfig, RunnerOp
 use outrigger_pod_runner::handle::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::errand::{Beside, How};
+use super::errand::How;
 
 /// What all pods of a process share.
 #[derive(Clone)]

@@ -1,27 +1,34 @@
-//! From what the manifests say to errands: names, fresh identities, what the command line gives; and everything that can be
-//! refused before anything starts.
+//! From what the command line names to errands: the manifests and what is given beside them, names, fresh identities.
 
-use std::sync::Arc;
-
-use anyhow::{Context, bail};
+use anyhow::Context;
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use outrigger_config::{Fault, Faults, Severity};
-use outrigger_launcher::Launcher;
-use outrigger_launcher::claims::Provider;
-use outrigger_pod_core::plan::PodPlan;
-use outrigger_pod_directory::{Kind, StateDirectory};
+use outrigger_config::{Fault, Faults, Severity, listing};
+use outrigger_manifest::given::{self, Variables};
+use outrigger_manifest::{Beside, Files, Place, Work, resources, token};
 
-use super::errand::{Beside, Errand, FORMAT, How, What};
-use super::ports::Ports;
-use super::{absent, pod, resources};
+use super::errand::{Errand, FORMAT, How, What};
+use super::pod;
 use crate::args::GivenArgs;
-use crate::launcher::Chosen;
-use crate::manifest::given::{self, Variables};
-use crate::manifest::source::Place;
-use crate::manifest::{Work, token};
-use crate::record::Record;
+
+/// Reads all manifests that the command line names.
+///
+/// # Errors
+/// Every fault at once, also that there is nothing to run; with `strict` the warnings count as errors.
+pub fn work(manifests: &[String], given: &GivenArgs, strict: bool) -> Result<(Work, Faults), Faults> {
+    let GivenArgs { config_maps, secrets, .. } = given;
+    let (work, mut faults) = Work::read(Files { manifests, config_maps, secrets });
+    if work.pods.is_empty() && work.jobs.is_empty() && !faults.has_errors() {
+        let message = format!("no Pod and no Job in {}", listing(manifests));
+        let is_empty = work.config_maps.is_empty() && work.secrets.is_empty();
+        let help = if is_empty { "the manifests are empty" } else { "what lies beside a pod does not run alone" };
+        faults.push(Fault::error("outrigger run", message).help(help));
+    }
+    if strict {
+        faults = faults.into_iter().map(|fault| Fault { severity: Severity::Error, ..fault }).collect();
+    }
+    faults.into_result(work)
+}
 
 /// What the command line gives, read.
 pub struct Given {
@@ -114,100 +121,38 @@ fn identify(metadata: &mut ObjectMeta) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether any of them asks for something that a provider may hand out.
-pub fn asks_providers(errands: &[(Place, Errand)]) -> bool {
-    errands.iter().any(|(_, errand)| asks(&errand.what))
+/// Whether this one asks for something that a provider may hand out.
+pub fn asks_providers(what: &What) -> bool {
+    what.spec().is_some_and(resources::asks_providers)
 }
 
-/// Whether this one does.
-pub fn asks(what: &What) -> bool {
-    pod_of(what).0.spec.as_ref().is_some_and(resources::asks_providers)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Everything that is refused or warned of before anything starts.
-pub fn examine(
-    errands: &[(Place, Errand)],
-    launcher: &Arc<dyn Launcher>,
-    providers: &[Arc<dyn Provider>],
-    strict: bool,
-) -> anyhow::Result<Faults> {
-    let mut faults = Faults::default();
-    for (place, errand) in errands {
-        let (pod, prefix) = pod_of(&errand.what);
-        let spec = pod.spec.clone().unwrap_or_default();
-        for (path, message, help) in resources::unserved(&spec, providers) {
-            faults.push(place.fault(&format!("{prefix}spec.{path}"), message).help(help));
-        }
-        let needs_command = errand.how.launcher == Chosen::Host;
-        for absent::Absent { path, message, help } in absent::absent(&spec, &errand.beside, needs_command) {
-            faults.push(place.fault(&format!("{prefix}spec.{path}"), message).help(help));
-        }
-        let plan = match PodPlan::new(pod, "") {
-            Ok(plan) => plan,
-            Err(error) => {
-                faults.push(place.fault(&format!("{prefix}{}", error.path), error.message));
-                continue;
-            }
-        };
-        for shortfall in launcher.shortfalls(&plan) {
-            let mut fault = place.fault(&format!("{prefix}{}", shortfall.path), shortfall.message);
-            fault.severity = if strict { Severity::Error } else { Severity::Warning };
-            faults.push(fault);
-        }
+    fn load(text: &str, strict: bool) -> Result<Faults, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("m.yaml");
+        std::fs::write(&file, text).unwrap();
+        let read = work(&[file.to_str().unwrap().to_owned()], &GivenArgs::default(), strict);
+        read.map(|(_, warnings)| warnings).map_err(|faults| faults.to_string())
     }
-    faults.sort();
-    let ((), warnings) = faults.into_result(())?;
-    taken_ports(errands)?;
-    Ok(warnings)
-}
 
-/// The pod of an errand, and where it stands in its object.
-fn pod_of(what: &What) -> (Pod, &'static str) {
-    match what {
-        What::Pod(pod) => (*pod.clone(), ""),
-        What::Job(job) => {
-            let template = job.spec.clone().unwrap_or_default().template;
-            let mut metadata = template.metadata.unwrap_or_default();
-            metadata.name.clone_from(&job.metadata.name);
-            (Pod { metadata, spec: template.spec, status: None }, "spec.template.")
-        }
-    }
-}
+    const POD: &str =
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, image: b, command: [c]}]}\n";
 
-/// Refuses ports that another pod, running or of this command, has declared.
-fn taken_ports(errands: &[(Place, Errand)]) -> anyhow::Result<()> {
-    let Some((_, first)) = errands.first() else { return Ok(()) };
-    let mut ports = Ports::default();
-    let state = StateDirectory::at(&first.how.state);
-    if errands.iter().any(|(_, errand)| has_ports(pod_of(&errand.what).0.spec.as_ref())) {
-        for name in state.names(Kind::Pod)? {
-            // What cannot be read does not run.
-            if let Ok(Record::Pod(pod)) = state.latest(Kind::Pod, &name).and_then(Record::read)
-                && !pod.has_ended()
-                && pod.directory.life()?.may_live()
-                && let Some(spec) = &pod.pod.spec
-            {
-                ports.declare(&Record::Pod(pod.clone()).label(), spec);
-            }
-        }
+    #[test]
+    fn what_lies_beside_a_pod_does_not_run_alone() {
+        let told = load("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\n", false).unwrap_err();
+        assert!(told.contains("no Pod and no Job in") && told.contains("does not run alone"), "{told}");
+        assert!(load("", false).unwrap_err().contains("the manifests are empty"));
     }
-    let mut refused = Vec::new();
-    for (_, errand) in errands {
-        let label = errand.what.label();
-        for ((number, protocol), other) in ports.declare(&label, &pod_of(&errand.what).0.spec.unwrap_or_default()) {
-            refused.push(format!("{label} declares port {number}/{protocol}, which {other} has already"));
-        }
-    }
-    if refused.is_empty() {
-        Ok(())
-    } else {
-        bail!("{}; the pods share this machine's ports: stop one of the two, or change a port", refused.join("; "))
-    }
-}
 
-fn has_ports(spec: Option<&PodSpec>) -> bool {
-    spec.is_some_and(|spec| {
-        let mut all = spec.init_containers.iter().flatten().chain(&spec.containers);
-        all.any(|container| container.ports.as_ref().is_some_and(|ports| !ports.is_empty()))
-    })
+    #[test]
+    fn strict_makes_errors_of_warnings() {
+        let text = POD.replace("image: b", "image: b, imagee: c");
+        assert_eq!(load(&text, false).unwrap().len(), 1);
+        let told = load(&text, true).unwrap_err();
+        assert!(!told.contains("warning"), "{told}");
+    }
 }

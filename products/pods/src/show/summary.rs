@@ -4,6 +4,7 @@
 
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use outrigger_manifest::containers::is_sidecar;
 
 /// The columns of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,11 +19,6 @@ pub struct Summary {
     pub restarts: i32,
     /// When the last of them ended before its restart.
     pub restarted_at: Option<Time>,
-}
-
-/// Whether an init container is a sidecar.
-pub fn is_sidecar(container: &Container) -> bool {
-    container.restart_policy.as_deref() == Some("Always")
 }
 
 /// Sums a pod up.

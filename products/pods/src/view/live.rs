@@ -1,8 +1,9 @@
 //! The live line of each container: state, probes, restarts, CPU, memory, time. Narrow terminals see fewer columns.
 
-use super::screen::{crop, visible_width};
+use outrigger_terminal::screen::{crop, visible_width};
+use outrigger_terminal::table::width;
+
 use super::state::Mood;
-use crate::show::table::width;
 
 /// What a live line tells.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,18 +21,18 @@ use outrigger_pod_core::plan::ContainerName;
 use outrigger_pod_directory::log::read::Line;
 use outrigger_pod_runner::handle::{Handle, Snapshot, TimedNote};
 use outrigger_runtime::Children;
+use outrigger_terminal::device;
+use outrigger_terminal::figures;
+use outrigger_terminal::line::{Prefixes, for_terminal};
+use outrigger_terminal::paint::{Channel, Painter};
+use outrigger_terminal::screen::Screen;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::line::{Prefixes, for_terminal};
 use super::live::{self, Row};
-use super::paint::{Channel, Painter};
-use super::screen::Screen;
 use super::state::{self, Mood};
 use super::watch::{self, Event, Watched};
-use crate::show::terminal;
-use crate::text;
 
 /// The least time between two frames.
 const FRAME: Duration = Duration::from_millis(50);
@@ -60,7 +60,7 @@ pub struct Style {
 
 /// Shows the run until everybody who tells has gone. By `events` it lets the tasks of each pod tell it.
 pub async fn show(style: Style, events: mpsc::WeakSender<Event>, told: mpsc::Receiver<Event>) -> anyhow::Result<()> {
-    let size = terminal::size(io::stdout().as_fd()).unwrap_or(super::screen::Size { columns: 80, rows: 24 });
+    let size = device::size(io::stdout().as_fd()).unwrap_or_default();
     let view = View {
         style,
         screen: style.live.then(|| Screen::new(size)),
@@ -289,7 +289,7 @@ impl View {
     }
 
     fn resize(&mut self) {
-        if let (Some(screen), Some(size)) = (&mut self.screen, terminal::size(io::stdout().as_fd())) {
+        if let (Some(screen), Some(size)) = (&mut self.screen, device::size(io::stdout().as_fd())) {
             self.columns = size.columns;
             let frame = screen.resize(size);
             self.texts.push_back((Channel::Out, frame.into_bytes()));
@@ -323,13 +323,13 @@ impl View {
             mood,
             probes: probes.to_owned(),
             restarts: if restarts > 0 {
-                text::count(restarts.unsigned_abs() as usize, "restart")
+                outrigger_config::count(restarts.unsigned_abs() as usize, "restart")
             } else {
                 String::new()
             },
-            cpu: rate.map(|(cpu, _)| text::cpu(*cpu)).unwrap_or_default(),
-            memory: rate.map(|(_, memory)| text::bytes(*memory)).unwrap_or_default(),
-            time: running.map(|at| text::age(at.0, now)).unwrap_or_default(),
+            cpu: rate.map(|(cpu, _)| figures::cpu(*cpu)).unwrap_or_default(),
+            memory: rate.map(|(_, memory)| figures::bytes(*memory)).unwrap_or_default(),
+            time: running.map(|at| figures::age(at.0, now)).unwrap_or_default(),
         }
     }
 }

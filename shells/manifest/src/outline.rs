@@ -1,13 +1,13 @@
-//! `run --dry-run`: what would run, in the order in which it would start. Never a Secret's value.
+//! What would run, in the order in which it would start. Never a Secret's value.
 
 use std::fmt::Write;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use outrigger_config::{count, listing};
 
-use super::spec;
-use super::summary::is_sidecar;
-use crate::text;
+use crate::containers::is_sidecar;
+use crate::words;
 
 /// What a pod would be.
 pub fn pod(pod: &Pod) -> String {
@@ -37,16 +37,16 @@ fn pod_spec(out: &mut String, spec: &PodSpec) {
     let init = spec.init_containers.as_deref().unwrap_or_default();
     let sidecars = init.iter().filter(|container| is_sidecar(container)).count();
     let mut parts = Vec::new();
-    for (count, noun) in
+    for (number, noun) in
         [(init.len() - sidecars, "init container"), (sidecars, "sidecar"), (spec.containers.len(), "main container")]
     {
-        if count > 0 {
-            parts.push(text::count(count, noun));
+        if number > 0 {
+            parts.push(count(number, noun));
         }
     }
     let restarts = spec.restart_policy.as_deref().unwrap_or("Always");
     let grace = spec.termination_grace_period_seconds.unwrap_or(30);
-    let _ = writeln!(out, "  {}; restart policy {restarts}; {grace} s to stop", text::listing(&parts));
+    let _ = writeln!(out, "  {}; restart policy {restarts}; {grace} s to stop", listing(&parts));
     if let Some(deadline) = spec.active_deadline_seconds {
         let _ = writeln!(out, "  ended after {deadline} s");
     }
@@ -57,13 +57,13 @@ fn pod_spec(out: &mut String, spec: &PodSpec) {
         container(out, &format!("{}.", init.len() + 1), "main", one);
     }
     for volume in spec.volumes.iter().flatten() {
-        let _ = writeln!(out, "  volume {}: {}", volume.name, spec::volume(volume));
+        let _ = writeln!(out, "  volume {}: {}", volume.name, words::volume(volume));
     }
 }
 
 fn container(out: &mut String, turn: &str, role: &str, container: &Container) {
     let _ = writeln!(out, "  {turn} {role} {}", container.name);
-    for (name, values) in spec::container(container) {
+    for (name, values) in words::container(container) {
         for (index, value) in values.iter().enumerate() {
             let name = if index == 0 { name.to_lowercase() } else { String::new() };
             let _ = writeln!(out, "       {name:17} {value}");

@@ -5,13 +5,27 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::termios::{self, OptionalActions, Termios};
 
-use crate::view::screen::Size;
+/// A terminal's size in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Characters in a row.
+    pub columns: usize,
+    /// Rows.
+    pub rows: usize,
+}
 
-/// The size of the terminal at a descriptor; `None` where it is no terminal, 80 × 24 where one does not know its size.
+impl Default for Size {
+    /// What is assumed of a terminal that does not know its size.
+    fn default() -> Self {
+        Self { columns: 80, rows: 24 }
+    }
+}
+
+/// The size of the terminal at a descriptor; `None` where it is no terminal.
 pub fn size(at: impl AsFd) -> Option<Size> {
     let found = termios::tcgetwinsize(at).ok()?;
     Some(match (usize::from(found.ws_col), usize::from(found.ws_row)) {
-        (0, _) | (_, 0) => Size { columns: 80, rows: 24 },
+        (0, _) | (_, 0) => Size::default(),
         (columns, rows) => Size { columns, rows },
     })
 }

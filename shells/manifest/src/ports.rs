@@ -1,4 +1,4 @@
-//! The pods share the machine's network, so a port that another pod declared is taken: refused by name, before anything
+//! Pods that share the machine's network: a port that another pod declared is taken, and can be refused before anything
 //! starts.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,8 +28,8 @@ impl Ports {
     }
 }
 
-/// Each port once: containers of one pod may name the same.
-fn declared(spec: &PodSpec) -> BTreeSet<Port> {
+/// The ports of a pod, each once: its containers may name the same.
+pub fn declared(spec: &PodSpec) -> BTreeSet<Port> {
     let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
     let ports = containers.flat_map(|container| container.ports.iter().flatten());
     ports.map(|port| (port.container_port, port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()))).collect()

@@ -1,11 +1,10 @@
-//! Resources that a pod asks for: those that something here serves, and those that are refused by name.
+//! Resources that a pod asks for: those that the kernel hands out, those that something here serves, and all others.
 
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
-use outrigger_launcher::claims::Provider;
 
-use crate::text;
+use crate::containers::with_fields;
 
 /// Takes `ignored` resources out of a pod's limits and requests.
 pub fn ignore(spec: &mut PodSpec, ignored: &[String]) {
@@ -24,26 +23,22 @@ pub fn asks_providers(spec: &PodSpec) -> bool {
     containers.any(|container| asked(container).any(|(_, name)| !is_of_the_kernel(name)))
 }
 
-/// The resources of a pod that nothing here serves: field path, and what to say.
-pub fn unserved(spec: &PodSpec, providers: &[std::sync::Arc<dyn Provider>]) -> Vec<(String, String, String)> {
-    let served: BTreeSet<String> =
-        providers.iter().flat_map(|provider| provider.serves()).map(|served| served.resource).collect();
-    let mut found = Vec::new();
-    let init = spec.init_containers.iter().flatten().enumerate().map(|(at, it)| (format!("initContainers[{at}]"), it));
-    let main = spec.containers.iter().enumerate().map(|(at, it)| (format!("containers[{at}]"), it));
-    for (path, container) in init.chain(main) {
-        for (of, name) in asked(container) {
-            if !is_of_the_kernel(name) && !served.contains(name) {
-                let names: Vec<&String> = served.iter().collect();
-                found.push((
-                    format!("{path}.resources.{of}[{name}]"),
-                    format!("nothing on this machine serves {name}; served are: {}", text::listing(&names)),
-                    format!("to run without it, use --ignore-resource {name}"),
-                ));
-            }
-        }
-    }
-    found
+/// A resource that nothing here serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unserved {
+    /// The field that asks for it, below `spec`.
+    pub path: String,
+    /// Its name.
+    pub resource: String,
+}
+
+/// What a pod asks for and neither the kernel nor any of `served` can give.
+pub fn unserved(spec: &PodSpec, served: &BTreeSet<String>) -> Vec<Unserved> {
+    let all = with_fields(spec).flat_map(|(path, container)| asked(container).map(move |it| (path.clone(), it)));
+    let others = all.filter(|(_, (_, name))| !is_of_the_kernel(name) && !served.contains(*name));
+    let named = others
+        .map(|(path, (of, name))| Unserved { path: format!("{path}.resources.{of}[{name}]"), resource: name.clone() });
+    named.collect()
 }
 
 fn asked(container: &Container) -> impl Iterator<Item = (&'static str, &String)> {
@@ -71,13 +66,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nothing_serves_is_named_with_the_way_out() {
+    fn what_nothing_serves_is_named_with_its_field() {
         let mut spec: PodSpec = serde_json::from_value(json!({"containers": [{"name": "a", "resources": {
-            "limits": {"cpu": "1", "hugepages-2Mi": "4Mi", "vendor.example/gpu": "1"},
+            "limits": {"cpu": "1", "hugepages-2Mi": "4Mi", "vendor.example/gpu": "1", "vendor.example/tpu": "1"},
             "requests": {"vendor.example/gpu": "1", "vendor.example/nic": "2"}}}]}))
         .unwrap();
-        let found = unserved(&spec, &[]);
-        let paths: Vec<_> = found.iter().map(|(path, ..)| path.as_str()).collect();
+        let served = BTreeSet::from(["vendor.example/tpu".to_owned()]);
+        let found = unserved(&spec, &served);
+        let paths: Vec<_> = found.iter().map(|one| one.path.as_str()).collect();
         assert_eq!(
             paths,
             [
@@ -85,8 +81,8 @@ mod tests {
                 "containers[0].resources.requests[vendor.example/nic]"
             ]
         );
-        assert_eq!(found[0].1, "nothing on this machine serves vendor.example/gpu; served are: none");
+        assert_eq!(found[0].resource, "vendor.example/gpu");
         ignore(&mut spec, &["vendor.example/gpu".into(), "vendor.example/nic".into()]);
-        assert!(unserved(&spec, &[]).is_empty());
+        assert!(unserved(&spec, &served).is_empty());
     }
 }

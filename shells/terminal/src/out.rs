@@ -1,4 +1,4 @@
-//! Standard output and standard error: the only place of this product that writes to them.
+//! Standard output and standard error: commands write to them here and nowhere else.
 //!
 //! A reader that goes away (`outrigger ps | head -1`) is no fault: what is left is dropped.
 

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
 
-use crate::show::out;
+use crate::out;
 
 /// Texts that wait for a slow reader; then whoever has more waits.
 const WAITING: usize = 2;

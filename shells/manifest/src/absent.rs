@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{Container, EnvVarSource, PodSpec, Volume};
 
-use super::errand::Beside;
+use crate::beside::Beside;
+use crate::containers::with_fields;
 
 /// One thing that is absent.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,15 +17,26 @@ pub struct Absent {
     pub path: String,
     /// What is absent.
     pub message: String,
-    /// The way out.
-    pub help: String,
+    /// What would have to be given.
+    pub missing: Missing,
+}
+
+/// What would have to be given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// A `ConfigMap`, or a key of one.
+    ConfigMap,
+    /// A Secret, or a key of one.
+    Secret,
+    /// A directory for the persistent volume claim of this name.
+    Directory(String),
 }
 
 /// The keys of each object beside the pod, by its name.
 type Known = BTreeMap<String, BTreeSet<String>>;
 
-/// Everything that `spec` refers to and `beside` does not hold; with `needs_command` also the commands that no image can name.
-pub fn absent(spec: &PodSpec, beside: &Beside, needs_command: bool) -> Vec<Absent> {
+/// Everything that `spec` refers to and `beside` does not hold.
+pub fn absent(spec: &PodSpec, beside: &Beside) -> Vec<Absent> {
     let maps = beside.config_maps.iter().map(|map| {
         let keys = map.data.iter().flat_map(BTreeMap::keys).chain(map.binary_data.iter().flat_map(BTreeMap::keys));
         (map.metadata.name.clone().unwrap_or_default(), keys.cloned().collect())
@@ -35,19 +47,7 @@ pub fn absent(spec: &PodSpec, beside: &Beside, needs_command: bool) -> Vec<Absen
         (secret.metadata.name.clone().unwrap_or_default(), keys.cloned().collect())
     });
     let mut search = Search { maps: maps.collect(), secrets: secrets.collect(), found: Vec::new() };
-    let init = spec.init_containers.iter().flatten().enumerate().map(|(at, it)| (format!("initContainers[{at}]"), it));
-    let main = spec.containers.iter().enumerate().map(|(at, it)| (format!("containers[{at}]"), it));
-    for (path, container) in init.chain(main) {
-        if needs_command && container.command.as_ref().is_none_or(Vec::is_empty) {
-            search.say(
-                path.clone(),
-                format!(
-                    "the container {} has no command, and the host launcher uses no image that could name one",
-                    container.name
-                ),
-                "give it a command, or run it with --launcher apptainer".to_owned(),
-            );
-        }
+    for (path, container) in with_fields(spec) {
         search.container(&path, container);
     }
     for (at, volume) in spec.volumes.iter().flatten().enumerate() {
@@ -63,10 +63,6 @@ struct Search {
 }
 
 impl Search {
-    fn say(&mut self, path: String, message: String, help: String) {
-        self.found.push(Absent { path, message, help });
-    }
-
     fn container(&mut self, path: &str, container: &Container) {
         for (at, from) in container.env_from.iter().flatten().enumerate() {
             let path = format!("{path}.envFrom[{at}]");
@@ -109,27 +105,23 @@ impl Search {
         if let Some(claim) = volume.persistent_volume_claim.as_ref().map(|of| &of.claim_name)
             && !beside.claim_directories.contains_key(claim)
         {
-            self.say(
-                format!("{path}.persistentVolumeClaim.claimName"),
-                format!("no directory is given for the claim {claim}"),
-                format!("give one with --volume {claim}=DIR"),
-            );
+            self.found.push(Absent {
+                path: format!("{path}.persistentVolumeClaim.claimName"),
+                message: format!("no directory is given for the claim {claim}"),
+                missing: Missing::Directory(claim.clone()),
+            });
         }
     }
 
     fn config_map(&mut self, path: String, name: &str, key: Option<&str>, optional: Option<bool>) {
-        let missing = missing("ConfigMap", self.maps.get(name), name, key, optional);
-        self.found.extend(missing.map(|message| Absent { path, message, help: way_out("--configmap") }));
+        let message = missing("ConfigMap", self.maps.get(name), name, key, optional);
+        self.found.extend(message.map(|message| Absent { path, message, missing: Missing::ConfigMap }));
     }
 
     fn secret(&mut self, path: String, name: &str, key: Option<&str>, optional: Option<bool>) {
-        let missing = missing("Secret", self.secrets.get(name), name, key, optional);
-        self.found.extend(missing.map(|message| Absent { path, message, help: way_out("--secret") }));
+        let message = missing("Secret", self.secrets.get(name), name, key, optional);
+        self.found.extend(message.map(|message| Absent { path, message, missing: Missing::Secret }));
     }
-}
-
-fn way_out(flag: &str) -> String {
-    format!("add it to a manifest, or name its file with {flag} FILE")
 }
 
 fn missing(
@@ -153,9 +145,9 @@ mod tests {
 
     use super::*;
 
-    fn paths(spec: &serde_json::Value, beside: &Beside, needs_command: bool) -> Vec<String> {
+    fn paths(spec: &serde_json::Value, beside: &Beside) -> Vec<String> {
         let spec = serde_json::from_value(spec.clone()).unwrap();
-        absent(&spec, beside, needs_command).into_iter().map(|one| format!("{}: {}", one.path, one.message)).collect()
+        absent(&spec, beside).into_iter().map(|one| format!("{}: {}", one.path, one.message)).collect()
     }
 
     #[test]
@@ -174,7 +166,7 @@ mod tests {
             ..Beside::default()
         };
         assert_eq!(
-            paths(&spec, &beside, false),
+            paths(&spec, &beside),
             [
                 "containers[0].envFrom[0].configMapRef.name: the ConfigMap m is not among the manifests",
                 "containers[0].env[0].valueFrom.secretKeyRef: the Secret here has no key other",
@@ -183,15 +175,6 @@ mod tests {
             ]
         );
         beside.claim_directories.insert("data".into(), "/srv".into());
-        assert_eq!(paths(&spec, &beside, false).len(), 3);
-    }
-
-    #[test]
-    fn a_container_without_a_command_is_refused_where_no_image_could_name_one() {
-        let spec = json!({"containers": [{"name": "a", "args": ["x"]}, {"name": "b", "command": ["true"]}]});
-        assert!(paths(&spec, &Beside::default(), false).is_empty());
-        let told = paths(&spec, &Beside::default(), true);
-        assert_eq!(told.len(), 1);
-        assert!(told[0].starts_with("containers[0]: the container a has no command"), "{told:?}");
+        assert_eq!(paths(&spec, &beside).len(), 3);
     }
 }

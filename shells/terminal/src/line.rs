@@ -1,5 +1,7 @@
 //! One line of a container's output, made fit to be shown: with its prefix, and harmless on a terminal.
 
+use crate::table::{char_width, width};
+
 /// The colors of prefixes, in the order in which they are given out (SGR numbers).
 const COLORS: [u8; 6] = [36, 33, 32, 35, 34, 31];
 
@@ -14,14 +16,14 @@ pub struct Prefixes {
 impl Prefixes {
     /// For these sources, known by their place in the list.
     pub fn new(names: Vec<String>, colors: bool) -> Self {
-        let width = names.iter().map(|name| crate::show::table::width(name)).max().unwrap_or(0);
+        let width = names.iter().map(|name| width(name)).max().unwrap_or(0);
         Self { colors, width, names }
     }
 
     /// `name | `, padded; in the source's color.
     pub fn of(&self, source: usize) -> String {
         let name = self.names.get(source).map_or("", String::as_str);
-        let pad = self.width - crate::show::table::width(name).min(self.width);
+        let pad = self.width - width(name).min(self.width);
         if self.colors {
             format!("\x1b[{}m{name}{:pad$} |\x1b[0m ", COLORS[source % COLORS.len()], "")
         } else {
@@ -58,7 +60,7 @@ pub fn for_terminal(bytes: &[u8], colors: bool) -> String {
                 || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {}
             c => {
                 out.push(c);
-                column += crate::show::table::char_width(c);
+                column += char_width(c);
             }
         }
     }

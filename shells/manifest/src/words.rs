@@ -1,4 +1,4 @@
-//! Parts of a pod's spec in words, as `kubectl describe` has them; used by `describe` and by `run --dry-run`.
+//! Parts of a pod's spec in words, as `kubectl describe` has them.
 //!
 //! Never a value of a Secret: only the names of those that give one.
 
@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use outrigger_config::listing;
 
 /// Lines of `name: value` pairs of one container, in the order in which people look for them.
 pub fn container(container: &Container) -> Vec<(&'static str, Vec<String>)> {
@@ -118,7 +119,7 @@ pub fn volume(volume: &Volume) -> String {
         "fields of the pod".to_owned()
     } else if let Some(projected) = &volume.projected {
         let sources: Vec<_> = projected.sources.iter().flatten().map(projection).collect();
-        format!("projected: {}", crate::text::listing(&sources))
+        format!("projected: {}", listing(&sources))
     } else {
         "another source".to_owned()
     }

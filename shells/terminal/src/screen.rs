@@ -16,16 +16,8 @@
 use std::collections::VecDeque;
 use std::fmt::Write;
 
-use crate::show::table::char_width;
-
-/// A terminal's size in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
-    /// Characters in a row.
-    pub columns: usize,
-    /// Rows.
-    pub rows: usize,
-}
+use crate::device::Size;
+use crate::table::char_width;
 
 /// What stands on the terminal.
 #[derive(Debug)]
