@@ -32,6 +32,7 @@ use outrigger_device_plugin::{DevicePlugin, Place, ResourceName};
 use outrigger_host::{Locks, Watches};
 use outrigger_runtime::admin::Listener;
 use outrigger_runtime::{LogLevel, Readiness, Tasks, admin, start_logging, stop_on_signals_but_hangup};
+use outrigger_terminal::out;
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
@@ -40,7 +41,6 @@ use tracing::warn;
 
 use crate::claims;
 use crate::inventory::Inventory;
-use crate::out;
 use crate::settings::{Configuration, Settings, Surroundings};
 use crate::survey::Changes;
 use desk::Decided;

@@ -1,10 +1,10 @@
 //! The commands that look and tell, one module each. None of them needs the node agent.
 
 use outrigger_config::Faults;
+use outrigger_terminal::out;
 
 use crate::args::SettingsArgs;
 use crate::inventory::Inventory;
-use crate::out;
 use crate::settings::{self, Configuration, Surroundings};
 
 pub mod check;

@@ -14,6 +14,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
+use outrigger_terminal::out;
 
 pub mod agent;
 pub mod args;
@@ -22,7 +23,6 @@ mod commands;
 pub mod file;
 pub mod gdp;
 pub mod inventory;
-mod out;
 pub mod place;
 pub mod provider;
 pub mod rules;

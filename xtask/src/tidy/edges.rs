@@ -14,6 +14,9 @@ const BASE_SHELLS: &[&str] = &["runtime", "config", "host", "serve", "cluster"];
 /// that stand on wires alone may stand on it.
 const CONTRACTS: &str = "launcher";
 
+/// Shells for the commands of products: they stand on base shells, wires and `pod-core`, and no other shell on them.
+const FOR_COMMANDS: &[&str] = &["manifest", "terminal"];
+
 /// The only other uses of one shell by another, each by name: who, and what.
 const BETWEEN_SHELLS: &[(&str, &str)] =
     &[("apptainer-launcher", "host-launcher"), ("pod-runner", "pod-directory"), ("pod-runner", "probes")];
@@ -113,6 +116,7 @@ fn is_allowed(user: &Crate, used: &Use) -> bool {
         "shells" if BASE_SHELLS.contains(&&*user.name) => room == "wires",
         "shells" => match room {
             "shells" if user.name == CONTRACTS => false,
+            "shells" if FOR_COMMANDS.contains(&&*user.name) => BASE_SHELLS.contains(&&*used.name),
             "shells" => used.name == CONTRACTS || BASE_SHELLS.contains(&&*used.name) || is_named(user, used),
             "cores" => used.name == CORE_OF_SHELLS,
             _ => room == "wires",
@@ -172,6 +176,10 @@ mod tests {
             ("shells/apptainer-launcher", "shells/host-launcher"),
             ("shells/launcher", "cores/pod-core"),
             ("products/docker", "shells/launcher"),
+            ("shells/manifest", "shells/config"),
+            ("shells/manifest", "cores/pod-core"),
+            ("products/pods", "shells/manifest"),
+            ("products/devices", "shells/terminal"),
             ("shells/serve", "wires/license-api"),
             ("cores/pod-core", "serde_json"),
             ("shells/device-plugin", "wires/kubelet-api"),
@@ -201,6 +209,12 @@ mod tests {
             ("shells/launcher", "shells/host"),
             ("shells/launcher", "shells/pod-directory"),
             ("shells/host", "shells/launcher"),
+            ("shells/manifest", "shells/launcher"),
+            ("shells/manifest", "shells/terminal"),
+            ("shells/terminal", "shells/manifest"),
+            ("shells/terminal", "shells/pod-directory"),
+            ("shells/pod-runner", "shells/manifest"),
+            ("shells/host-launcher", "shells/terminal"),
             ("shells/pod-runner", "products/pods"),
             ("shells/pod-runner", "testkit/claims"),
             ("cores/pod-core", "cores/cpu-core"),

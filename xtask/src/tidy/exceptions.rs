@@ -25,11 +25,6 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         subject: "products/devices",
         reason: "two doors, the kubelet's and the pod runner's, on one configuration; what they share needs device-core, which no shell may use",
     },
-    Exception {
-        check: "budgets",
-        subject: "products/pods",
-        reason: "manifests and terminal views become shells when a second product needs them (decision 4)",
-    },
 ];
 
 /// The faults without those excepted. An exception that excepts nothing, or has no reason, is a fault.

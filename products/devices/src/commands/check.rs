@@ -5,13 +5,13 @@ use std::path::Path;
 use outrigger_device_core::decide::{Claims, Decision, Status};
 use outrigger_device_core::picture::{Picture, Seen};
 use outrigger_kubelet_api::KUBELET_SOCKET;
+use outrigger_terminal::{out, table};
 use rustix::fs::inotify;
 use rustix::fs::{Access, access};
 
 use super::{CommandError, configured, list};
 use crate::args::CheckArgs;
 use crate::claims;
-use crate::out;
 use crate::settings::{Configuration, Settings};
 
 /// The initial user namespace, whose network namespaces alone hear the kernel.
@@ -63,7 +63,7 @@ pub fn check(args: &CheckArgs) -> Result<u8, CommandError> {
         Verdict::Cannot => "CANNOT RUN",
     };
     let rows = tried.iter().map(|tried| vec![tried.what.clone(), word(tried.verdict).to_owned(), tried.told.clone()]);
-    out::print(&out::table(&["WHAT", "IS", "DETAILS"], &rows.collect::<Vec<_>>()))?;
+    out::print(&table::table(&["WHAT", "IS", "DETAILS"], &rows.collect::<Vec<_>>()))?;
     Ok(match tried.iter().map(|tried| tried.verdict).max() {
         None | Some(Verdict::Good) => 0,
         Some(Verdict::Lost) => 1,

@@ -10,6 +10,7 @@ use outrigger_device_core::checks::Check;
 use outrigger_device_core::decide::{Claims, Finding, State, Status};
 use outrigger_device_core::picture::Picture;
 use outrigger_device_core::rules::Rules;
+use outrigger_terminal::out;
 use serde_json::{Value, json};
 
 use super::facts;
@@ -18,7 +19,6 @@ use super::{CommandError, configured};
 use crate::args::{ExplainArgs, Form};
 use crate::claims::Holders;
 use crate::inventory::Inventory;
-use crate::out;
 
 /// Explains; 1 where nothing of that name is here.
 pub fn explain(args: &ExplainArgs) -> Result<u8, CommandError> {

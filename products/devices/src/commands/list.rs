@@ -3,6 +3,8 @@
 use outrigger_config::yaml;
 use outrigger_device_core::decide::{Claims, Decision, Finding, Reason, State, Status};
 use outrigger_host::Watches;
+use outrigger_terminal::out;
+use outrigger_terminal::table::table;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
@@ -10,7 +12,6 @@ use super::{CommandError, configured};
 use crate::args::{Form, ListArgs};
 use crate::claims::{self, Holders};
 use crate::inventory::Inventory;
-use crate::out::{self, table};
 use crate::settings::Configuration;
 use crate::survey::Changes;
 
