@@ -9,6 +9,9 @@ use outrigger_pod_directory::{
 };
 use serde_json::{Value, json};
 
+use crate::args::TargetsArgs;
+use crate::show::objects;
+
 /// One run of one pod.
 #[derive(Clone, Debug)]
 pub struct PodRecord {
@@ -71,11 +74,9 @@ impl PodRecord {
     /// The Kubernetes object: what was asked for, and where it stands.
     pub fn object(&self) -> Value {
         let mut object = self.spec.pod.clone();
-        object["apiVersion"] = json!("v1");
-        object["kind"] = json!("Pod");
         object["metadata"]["creationTimestamp"] = json!(self.spec.created_at);
         object["status"] = json!(self.status());
-        object
+        objects::of_kind(Kind::Pod, object)
     }
 }
 
@@ -98,11 +99,9 @@ impl JobRecord {
     /// The Kubernetes object: what was asked for, and where it stands.
     pub fn object(&self) -> Value {
         let mut object = self.spec.job.clone();
-        object["apiVersion"] = json!("batch/v1");
-        object["kind"] = json!("Job");
         object["metadata"]["creationTimestamp"] = json!(self.spec.created_at);
         object["status"] = json!(self.file.as_ref().map(|file| file.status.clone()).unwrap_or_default());
-        object
+        objects::of_kind(Kind::Job, object)
     }
 }
 
@@ -169,7 +168,7 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// The directories of the newest runs that a user's words name, in the words' order.
+/// The directory of the newest run that a user's word names.
 ///
 /// A word is `NAME`, `NAMESPACE/NAME`, `pod/NAME` or `job/NAME`; a bare name is a pod's, else a Job's.
 pub fn find(state: &StateDirectory, word: &str, namespace: Option<&str>) -> Result<RunDirectory, FindError> {
@@ -197,6 +196,11 @@ pub fn find(state: &StateDirectory, word: &str, namespace: Option<&str>) -> Resu
     let known = kinds.iter().map(|kind| state.names(*kind)).collect::<Result<Vec<_>, _>>()?.concat();
     let near = outrigger_config::nearest(name, known.iter().map(ObjectName::name)).map(str::to_owned);
     Err(FindError::Missing { word: word.to_owned(), near, state: state.root().display().to_string() })
+}
+
+/// The same for each of the words that a command is given; the first that leads nowhere is the error.
+pub fn find_all(state: &StateDirectory, targets: &TargetsArgs) -> Result<Vec<RunDirectory>, FindError> {
+    targets.names.iter().map(|word| find(state, word, targets.namespace.as_deref())).collect()
 }
 
 /// `NAMESPACE/NAME`, the default namespace too.

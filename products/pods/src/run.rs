@@ -23,8 +23,8 @@ use outrigger_config::Faults;
 use outrigger_host_launcher::HostLauncher;
 use outrigger_launcher::Launcher;
 use outrigger_manifest::{Work, outline};
-use outrigger_pod_directory::KeepRules;
 use outrigger_pod_directory::log::LogThread;
+use outrigger_pod_directory::{KeepRules, Kind};
 use outrigger_pod_runner::drive::Clock;
 use outrigger_terminal::out;
 
@@ -142,17 +142,12 @@ fn dry_run(errands: &[Errand], form: Form) -> anyhow::Result<i32> {
     let mut found = Vec::new();
     let mut texts = Vec::new();
     for errand in errands {
-        let (mut object, version, kind) = match &errand.what {
-            What::Pod(pod) => (serde_json::to_value(pod)?, "v1", "Pod"),
-            What::Job(job) => (serde_json::to_value(job)?, "batch/v1", "Job"),
+        let (object, text) = match &errand.what {
+            What::Pod(pod) => (objects::of_kind(Kind::Pod, serde_json::to_value(pod)?), outline::pod(pod)),
+            What::Job(job) => (objects::of_kind(Kind::Job, serde_json::to_value(job)?), outline::job(job)),
         };
-        object["apiVersion"] = version.into();
-        object["kind"] = kind.into();
         found.push(object);
-        texts.push(match &errand.what {
-            What::Pod(pod) => outline::pod(pod),
-            What::Job(job) => outline::job(job),
-        });
+        texts.push(text);
     }
     let text = objects::text(&objects::one_or_list(found), form).unwrap_or_else(|| texts.join("\n"));
     out::print(&text)?;

@@ -3,5 +3,5 @@
 mod follow;
 mod live;
 pub mod show;
-mod state;
+pub mod state;
 pub mod watch;

@@ -1,5 +1,5 @@
-//! What a pod refers to and nothing here can give it: a kubelet would wait for it, and here nobody could bring it later. So it is
-//! refused before anything starts, with the place that names it.
+//! What a pod refers to and nothing beside it can give: a kubelet would wait for it, but where pods come from files nobody
+//! would bring it later. So it can be refused before anything starts, with the place that names it.
 //!
 //! It reads names only; whether a Secret has what a volume wants of it is seen where the volume is laid out.
 

@@ -13,6 +13,7 @@ use super::ps::job_state;
 use crate::args::DescribeArgs;
 use crate::record::{self, JobRecord, PodRecord, Record};
 use crate::show::summary::summary;
+use crate::view::state::containers;
 
 /// Describes what was named, or everything.
 pub fn describe(args: &DescribeArgs, state: &StateDirectory) -> anyhow::Result<i32> {
@@ -20,9 +21,7 @@ pub fn describe(args: &DescribeArgs, state: &StateDirectory) -> anyhow::Result<i
     let records = if targets.names.is_empty() {
         record::newest(state, |line| out::note(&format!("outrigger describe: {line}")))?
     } else {
-        let found = targets.names.iter().map(|word| record::find(state, word, targets.namespace.as_deref()));
-        let found = found.collect::<Result<Vec<_>, _>>()?;
-        found.into_iter().map(Record::read).collect::<Result<_, _>>()?
+        record::find_all(state, targets)?.into_iter().map(Record::read).collect::<Result<_, _>>()?
     };
     let now = Timestamp::now();
     let texts: Vec<String> = records
@@ -62,8 +61,7 @@ fn describe_pod(record: &PodRecord, now: Timestamp) -> String {
     page.many("Annotations", metadata.annotations.iter().flatten().map(|(key, value)| format!("{key}: {value}")));
     let pod_spec = record.pod.spec.clone().unwrap_or_default();
     let init = pod_spec.init_containers.unwrap_or_default();
-    let statuses: Vec<&ContainerStatus> =
-        status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten()).collect();
+    let statuses: Vec<&ContainerStatus> = containers(&status).collect();
     page.containers("Init Containers", &init, &statuses, now);
     page.containers("Containers", &pod_spec.containers, &statuses, now);
     let conditions = status.conditions.iter().flatten();

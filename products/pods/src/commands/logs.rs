@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ContainerStatus;
 use outrigger_config::listing;
 use outrigger_pod_core::life::Instance;
 use outrigger_pod_core::plan::ContainerName;
@@ -20,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::LogsArgs;
 use crate::record::{self, PodRecord};
+use crate::view::state::containers as container_statuses;
 
 /// How many pieces of logs wait to be written.
 const PIECES: usize = 8;
@@ -104,8 +104,7 @@ fn attempt(pod: &PodRecord, container: &str, args: &LogsArgs) -> anyhow::Result<
 
 fn nothing(pod: &PodRecord, container: &str, previous: bool) -> String {
     let status = pod.status();
-    let found = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
-    let state = found.filter(|it| it.name == container).find_map(|it: &ContainerStatus| it.state.clone());
+    let state = container_statuses(&status).filter(|it| it.name == container).find_map(|it| it.state.clone());
     let waiting = state.and_then(|state| state.waiting).and_then(|waiting| waiting.reason);
     match (previous, waiting) {
         (true, _) => format!("container {container} has no run before the present one: it was not restarted"),
@@ -145,10 +144,8 @@ async fn over(directory: RunDirectory, run: Arc<Instance>) {
 }
 
 fn is_over(file: &StatusFile, run: &Instance) -> bool {
-    let statuses = file.status.init_container_statuses.iter().flatten();
-    let mut statuses = statuses.chain(file.status.container_statuses.iter().flatten());
     file.end.is_some()
-        || statuses.any(|it| {
+        || container_statuses(&file.status).any(|it| {
             let attempt = u32::try_from(it.restart_count).unwrap_or(0);
             let terminated = it.state.as_ref().is_some_and(|state| state.terminated.is_some());
             it.name == run.container.0 && (attempt > run.attempt || attempt == run.attempt && terminated)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use outrigger_pod_directory::{Ending, Kind};
+use outrigger_pod_directory::{Ending, Kind, RunDirectory};
 use outrigger_terminal::{figures, out, table};
 
 use crate::args::{Form, PsArgs, WideForm};
@@ -19,8 +19,7 @@ pub fn ps(args: &PsArgs, settings: &Settings) -> anyhow::Result<i32> {
     let note = |line: String| out::note(&format!("outrigger ps: {line}"));
     let mut records = record::newest(state, note)?;
     if !args.targets.names.is_empty() {
-        let wanted = args.targets.names.iter().map(|word| record::find(state, word, args.targets.namespace.as_deref()));
-        let wanted = wanted.collect::<Result<Vec<_>, _>>()?;
+        let wanted = record::find_all(state, &args.targets)?;
         records.retain(|record| wanted.contains(record.directory()));
     } else if let Some(namespace) = &args.targets.namespace {
         records.retain(|record| record.directory().name().namespace() == namespace);
@@ -150,13 +149,8 @@ fn pod_row(record: &PodRecord, indent: &str, wide: bool, now: Timestamp) -> Vec<
         figures::age(record.created_at(), now),
     ];
     if wide {
-        row.extend([
-            or_none(status.pod_ip),
-            record.spec.launcher.clone(),
-            record.directory.number().to_string(),
-            or_none(record.file.as_ref().filter(|file| file.end.is_none()).map(|file| file.runner.pid.to_string())),
-            record.directory.path().display().to_string(),
-        ]);
+        let runner = record.file.as_ref().filter(|file| file.end.is_none()).map(|file| file.runner.pid);
+        row.extend(wide_columns(status.pod_ip, &record.spec.launcher, runner, &record.directory));
     }
     row
 }
@@ -173,13 +167,8 @@ fn job_row(record: &JobRecord, wide: bool, now: Timestamp) -> Vec<String> {
         figures::age(record.created_at(), now),
     ];
     if wide {
-        row.extend([
-            "-".to_owned(),
-            record.spec.launcher.clone(),
-            record.directory.number().to_string(),
-            or_none(record.file.as_ref().filter(|file| file.end.is_none()).map(|file| file.runner.pid.to_string())),
-            record.directory.path().display().to_string(),
-        ]);
+        let runner = record.file.as_ref().filter(|file| file.end.is_none()).map(|file| file.runner.pid);
+        row.extend(wide_columns(None, &record.spec.launcher, runner, &record.directory));
     }
     row
 }
@@ -201,6 +190,14 @@ pub fn job_state(record: &JobRecord) -> String {
     named.map_or_else(|| other.to_owned(), Clone::clone)
 }
 
-fn or_none(text: Option<String>) -> String {
-    text.unwrap_or_else(|| "-".to_owned())
+/// The columns of `-o wide`; the runner's process where it has not ended.
+fn wide_columns(address: Option<String>, launcher: &str, runner: Option<u32>, run: &RunDirectory) -> [String; 5] {
+    let none = || "-".to_owned();
+    [
+        address.unwrap_or_else(none),
+        launcher.to_owned(),
+        run.number().to_string(),
+        runner.map_or_else(none, |pid| pid.to_string()),
+        run.path().display().to_string(),
+    ]
 }

@@ -50,8 +50,7 @@ fn targets(args: &RmArgs, state: &StateDirectory) -> anyhow::Result<Vec<RunDirec
     if args.targets.names.is_empty() {
         bail!("nothing is named to be removed; name pods, or --all for everything that has ended");
     }
-    let found = args.targets.names.iter().map(|word| record::find(state, word, args.targets.namespace.as_deref()));
-    Ok(found.collect::<Result<_, _>>()?)
+    Ok(record::find_all(state, &args.targets)?)
 }
 
 /// A runner that has written its end down needs a moment to go.

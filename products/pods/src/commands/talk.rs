@@ -87,9 +87,7 @@ pub async fn stop(args: &StopArgs, state: &StateDirectory, interrupted: &Cancell
     } else if targets.names.is_empty() {
         bail!("nothing is named to be stopped; name pods, or --all for everything that runs");
     } else {
-        let found = targets.names.iter().map(|word| record::find(state, word, targets.namespace.as_deref()));
-        let found = found.collect::<Result<Vec<_>, _>>()?;
-        found.into_iter().map(Record::read).collect::<Result<_, _>>()?
+        record::find_all(state, targets)?.into_iter().map(Record::read).collect::<Result<_, _>>()?
     };
     let mut code = 0;
     let mut asked = Vec::new();

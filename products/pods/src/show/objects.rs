@@ -1,9 +1,21 @@
 //! Kubernetes objects as JSON and YAML, one alone or several as a List.
 
 use outrigger_config::yaml;
+use outrigger_pod_directory::Kind;
 use serde_json::{Value, json};
 
 use crate::args::Form;
+
+/// An object with the kind and version that it has in the API.
+pub fn of_kind(kind: Kind, mut object: Value) -> Value {
+    let (version, kind) = match kind {
+        Kind::Pod => ("v1", "Pod"),
+        Kind::Job => ("batch/v1", "Job"),
+    };
+    object["apiVersion"] = version.into();
+    object["kind"] = kind.into();
+    object
+}
 
 /// One object as it is; none or several as a `List`, as kubectl prints them.
 pub fn one_or_list(mut objects: Vec<Value>) -> Value {
