@@ -21,6 +21,7 @@ pub mod source;
 mod states;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -186,11 +187,12 @@ fn place(settings: &Settings) -> anyhow::Result<Place> {
     })
 }
 
-/// The machine's locks; without them one warning, and no failure.
+/// The machine's locks; without them one warning, and no failure. They are where every process of ours sees them, also where
+/// the rest of the machine is seen below another root.
 fn locks(settings: &Settings) -> Option<Locks> {
     let locks = match &settings.lock_directory {
         Some(directory) => Ok(Locks::at(directory)),
-        None => Locks::of_machine(&settings.host_root),
+        None => Locks::of_machine(Path::new("/")),
     };
     let locks = locks.inspect_err(|error| {
         warn!("Devices are not locked, so that `outrigger run` may give them away too: {error:#}");

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use harness::{Node, may_make_nodes};
 use outrigger_host::{Attempt, Locks};
+use outrigger_host_tree::HostTree;
 use outrigger_kubelet_api::Code;
 use outrigger_kubelet_api::device_plugin::{AllocateRequest, ContainerAllocateRequest, ContainerAllocateResponse};
 
@@ -293,4 +294,49 @@ async fn k02_what_cannot_be_given_is_refused_with_its_code_and_the_process_lives
     assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
     assert!(refused.message().contains(id) && refused.message().contains("vanished"), "{refused}");
     assert!(begun.elapsed() >= Duration::from_millis(900), "it had a second to come back");
+}
+
+const SATA: &str = "\
+devices:
+- resource: kubedev.org/sata
+  health: {unhealthyAfter: 2, healthyAfter: 50ms, every: 20ms}
+  groups: [{block: {transport: [sata]}}]
+";
+
+#[tokio::test]
+async fn k05_k08_a_disk_whose_driver_gives_up_is_unhealthy_and_well_again_though_nothing_announces_it() {
+    let machine = HostTree::named("sata");
+    let mut node = Node::new(SATA).await;
+    node.start_at(machine.root());
+    let sata = "kubedev.org/sata";
+    let ids = node.offered(sata, 1).await;
+    assert_eq!(ids.len(), 1, "the system disk is not listed");
+    let state = "sys/devices/pci0000:00/0000:00:17.0/ata2/host1/target1:0:0/1:0:0:0/state";
+    machine.write(state, "offline\n");
+    assert_eq!(node.offered(sata, 0).await, ids);
+    machine.write(state, "running\n");
+    assert_eq!(node.offered(sata, 1).await, ids);
+    let admitted = node.admit("a", sata, 1).await;
+    // The tree's node is a plain file, so that it is looked at but cannot be opened as a disk.
+    assert_eq!(nodes(&admitted.unwrap()[sata].1), ["/dev/sdb"]);
+}
+
+#[tokio::test]
+async fn k03_two_radios_with_one_serial_number_have_ids_of_their_own_that_stay() {
+    let machine = HostTree::named("serial-twins");
+    let text = "\
+devices:
+- resource: example.com/radio
+  health: {healthyAfter: 20ms}
+  groups: [{usb: [{vendor: 0403, product: 6001, child: tty}], mountPath: /dev/radio}]
+";
+    let mut node = Node::new(text).await;
+    node.start_at(machine.root());
+    let radio = "example.com/radio";
+    let ids = node.offered(radio, 2).await;
+    node.stop().await;
+    node.start_at(machine.root());
+    assert_eq!(node.offered(radio, 2).await, ids);
+    let admitted = node.admit("a", radio, 1).await.unwrap();
+    assert_eq!(admitted[radio].1.devices[0].container_path, "/dev/radio");
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use outrigger_device_core::decide::{Decision, State};
 use outrigger_device_core::picture::Picture;
+use outrigger_device_core::rules::{Resource, Rules, Select};
 use outrigger_device_core::unit::Unit;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -93,7 +94,8 @@ impl Owner {
         let mut next_audit = looked + audit;
         let mut wants_look = false;
         loop {
-            let look = wants_look.then(|| looked + REST);
+            let look =
+                if wants_look { Some(looked + REST) } else { probe(&self.inventory.rules).map(|every| looked + every) };
             let lock_again = self.ledger.awaits().then(|| looked + LOCK_AGAIN);
             let due = [look, self.decided_again(), lock_again].into_iter().flatten().fold(next_audit, Instant::min);
             tokio::select! {
@@ -215,6 +217,12 @@ async fn locked(locks: Option<&mut outrigger_host::Changes>) {
         Some(locks) => locks.changed().await,
         None => pending().await,
     }
+}
+
+/// How often to look for what nothing announces: what the drivers of disks say.
+fn probe(rules: &Rules) -> Option<Duration> {
+    let has_disks = |resource: &&Resource| resource.groups.iter().any(|group| matches!(group.select, Select::Block(_)));
+    rules.resources.iter().filter(has_disks).map(|resource| resource.health.every).min()
 }
 
 /// All units that are listed.

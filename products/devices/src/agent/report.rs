@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use outrigger_device_core::decide::{Change, Decision, Status};
+use outrigger_device_core::decide::{Change, Decision, Reason, Status};
 use tracing::{info, warn};
 
 use super::metrics::Metrics;
@@ -72,8 +72,14 @@ pub fn known(decision: &Decision, metrics: &Metrics) {
     }
 }
 
-/// Claims that should not be: on a device that is not listed, and two on one physical device.
+/// Claims that should not be: on a device that is not listed, and two on one physical device; and devices that are used
+/// though nobody has a claim on them.
 pub fn stale(decision: &Decision, holders: &Holders, metrics: &Metrics) {
+    let mut used: BTreeMap<&str, usize> = BTreeMap::new();
+    let is_used = |reason: &Reason| ["mounted", "swap", "held", "busy"].contains(&reason.label());
+    for finding in decision.findings.iter().filter(|finding| finding.reasons.iter().any(is_used)) {
+        *used.entry(finding.resource.as_deref().unwrap_or_default()).or_default() += 1;
+    }
     for list in &decision.lists {
         let units: BTreeMap<&str, _> = list.listed.iter().map(|listed| (&*listed.unit.id, &listed.unit)).collect();
         let claimed = || holders.keys().filter(|(resource, _)| *resource == *list.resource).map(|(_, id)| id.as_str());
@@ -83,5 +89,6 @@ pub fn stale(decision: &Decision, holders: &Holders, metrics: &Metrics) {
         let doubled = held.filter(|lock| !locks.insert(lock.clone())).count();
         metrics.stale_claims(&list.resource, "unknown", unknown);
         metrics.stale_claims(&list.resource, "doubled", doubled);
+        metrics.stale_claims(&list.resource, "unclaimed", used.get(&*list.resource).copied().unwrap_or_default());
     }
 }

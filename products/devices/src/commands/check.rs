@@ -132,10 +132,11 @@ fn machine(settings: &Settings, picture: &Picture) -> Vec<Tried> {
     });
     let locks = match &settings.lock_directory {
         Some(directory) => Ok(outrigger_host::Locks::at(directory)),
-        None => outrigger_host::Locks::of_machine(&settings.host_root),
+        None => outrigger_host::Locks::of_machine(Path::new("/")),
     };
     let locks = locks.map_err(|error| error.to_string()).and_then(|locks| {
-        writable(locks.directory()).map(|()| locks).map_err(|why| format!("{}: {why}", settings.host_root.display()))
+        let shown = locks.directory().display().to_string();
+        writable(locks.directory()).map(|()| locks).map_err(|why| format!("{shown}: {why}"))
     });
     tried.push(match locks {
         Ok(locks) => good("locks", format!("{} keeps others from our devices", locks.directory().display())),
