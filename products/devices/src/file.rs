@@ -73,6 +73,9 @@ pub struct Resource {
     /// Whether another resource may hand out the same devices. Default: false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share: Option<bool>,
+    /// Whether each match of a path becomes a resource of its own, whose name may hold `{path}`. Default: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_match: Option<bool>,
     /// When a device counts as unhealthy, healthy again, and gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,

@@ -72,7 +72,7 @@ impl Reader<'_> {
     fn resource(&mut self, settings: &Settings) -> core::Resource {
         let located = self.located;
         let file::Resource { name, resource, socket, groups, prefer, pre_start, share, health, .. } = &located.resource;
-        let file::Resource { env, annotations, mounts, .. } = &located.resource;
+        let file::Resource { env, annotations, mounts, per_match, .. } = &located.resource;
         let top = Path::default();
         let name = self.name(name.as_deref(), resource.as_deref(), settings.domain.as_deref());
         let groups = groups.iter().enumerate();
@@ -95,6 +95,7 @@ impl Reader<'_> {
                 file::PreStart::Verify => core::PreStart::Verify,
             }),
             share: share.unwrap_or_default(),
+            per_match: per_match.unwrap_or_default(),
             health: health_policy(health.unwrap_or_default()),
             env: env.clone(),
             annotations: annotations.clone(),

@@ -340,3 +340,28 @@ devices:
     let admitted = node.admit("a", radio, 1).await.unwrap();
     assert_eq!(admitted[radio].1.devices[0].container_path, "/dev/radio");
 }
+
+#[tokio::test]
+async fn each_match_can_be_a_resource_of_its_own_that_comes_and_goes() {
+    if !may_make_nodes() {
+        return;
+    }
+    let text = "\
+domain: example.com
+devices:
+- name: port-{path}
+  perMatch: true
+  health: {vanishGrace: 50ms, healthyAfter: 20ms}
+  groups: [{paths: [{path: '/dev/ttyUSB*'}]}]
+";
+    let mut node = Node::new(text).await;
+    node.plug("ttyUSB0");
+    node.start();
+    node.offered("example.com/port-ttyUSB0", 1).await;
+    node.plug("ttyUSB1");
+    node.offered("example.com/port-ttyUSB1", 1).await;
+    let admitted = node.admit("a", "example.com/port-ttyUSB1", 1).await.unwrap();
+    assert_eq!(nodes(&admitted["example.com/port-ttyUSB1"].1), ["/dev/ttyUSB1"]);
+    node.unplug("ttyUSB0");
+    node.kubelet.until(|view| view.resources["example.com/port-ttyUSB0"].streams == 0).await;
+}

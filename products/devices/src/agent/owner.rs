@@ -21,7 +21,6 @@ use outrigger_device_core::unit::Unit;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
 
 use super::desk::{Ask, Decided, What};
 use super::give;
@@ -183,13 +182,6 @@ impl Owner {
                 let begun = Instant::now();
                 let given = counter.allocate(&ids, &mut self.ledger, self.begun.elapsed());
                 let result = given.as_ref().map_or_else(|denied| denied.refusal.code.as_str(), |_| "ok");
-                match &given {
-                    Ok(_) => info!(%resource, ids = %ids.join(","), "Gave {} of {resource}", ids.join(", ")),
-                    Err(denied) if denied.may_pass => (),
-                    Err(denied) => {
-                        warn!(%resource, ids = %ids.join(","), "Refused {resource}: {}", denied.refusal.message);
-                    }
-                }
                 if !given.as_ref().is_err_and(|denied| denied.may_pass) {
                     self.out.metrics.allocated(&resource, result, begun.elapsed());
                 }
@@ -202,11 +194,7 @@ impl Owner {
                 }
             }
             What::PreStart(reply) => {
-                let checked = counter.pre_start(&ids);
-                if let Err(denied) = &checked {
-                    warn!(%resource, ids = %ids.join(","), "Refused a container's start: {}", denied.refusal.message);
-                }
-                let _ = reply.send(checked);
+                let _ = reply.send(counter.pre_start(&ids));
             }
         }
     }

@@ -31,7 +31,7 @@ const TOP: Level = Level {
 
 const DEVICE: Level = Level {
     theirs: &["name", "groups"],
-    ours: &["resource", "socket", "prefer", "preStart", "share", "health", "env", "annotations", "mounts"],
+    ours: &["resource", "socket", "prefer", "preStart", "share", "health", "env", "annotations", "mounts", "perMatch"],
     lists: &[("groups", &GROUP)],
 };
 
