@@ -365,3 +365,21 @@ devices:
     node.unplug("ttyUSB0");
     node.kubelet.until(|view| view.resources["example.com/port-ttyUSB0"].streams == 0).await;
 }
+
+#[tokio::test]
+async fn a_device_that_two_resources_share_is_given_by_both() {
+    if !may_make_nodes() {
+        return;
+    }
+    let shared = "share: true, groups: [{paths: [{path: /dev/ttyUSB0}]}]";
+    let text = format!("devices: [{{resource: example.com/a, {shared}}}, {{resource: example.com/b, {shared}}}]");
+    let mut node = Node::new(&text).await;
+    node.plug("ttyUSB0");
+    node.start();
+    for (pod, resource) in [("one", "example.com/a"), ("two", "example.com/b")] {
+        node.offered(resource, 1).await;
+        let admitted = node.admit(pod, resource, 1).await.unwrap();
+        assert_eq!(nodes(&admitted[resource].1), ["/dev/ttyUSB0"]);
+    }
+    assert!(is_locked(&node));
+}

@@ -10,6 +10,7 @@ use outrigger_config::{Address, Faults, Verbatim};
 use outrigger_devices::args::SettingsArgs;
 use outrigger_devices::file::{Child, DevicesFile, IdScheme, PathKind, Prefer, Transport};
 use outrigger_devices::gdp::command::{self, GdpArgs};
+use outrigger_devices::inventory::Inventory;
 use outrigger_devices::settings::{Configuration, Surroundings, load};
 use tempfile::TempDir;
 
@@ -105,6 +106,7 @@ fn the_agreed_file_is_read_whole() {
     let values = &slot.resource.groups[0].counted.as_ref().unwrap().values;
     assert_eq!(values, &["a", "1", "0644"].map(Verbatim::from));
     assert!(!serial.gdp);
+    assert!(Inventory::of(&read).is_ok());
 }
 
 #[test]
@@ -346,5 +348,21 @@ fn a_file_that_is_hostile_is_refused_without_harm() {
     for text in [deep, aliases, long, "\u{0}".to_owned(), "a: b: c".to_owned(), "- a".to_owned()] {
         let faults = Case::new("devices.yaml", &text).ours(&SettingsArgs::default()).unwrap_err();
         assert!(faults.has_errors());
+    }
+}
+
+#[test]
+fn every_configuration_in_the_guide_is_without_a_fault() {
+    let guide = include_str!("../../../docs/guides/devices.md");
+    let blocks: Vec<&str> = guide.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 2);
+    for block in blocks {
+        let read = yaml(block);
+        let (inventory, odd) = Inventory::of(&read).unwrap_or_else(|faults| panic!("{faults}"));
+        assert!(
+            !inventory.rules.resources.is_empty() && odd.is_empty() && read.warnings.is_empty(),
+            "{odd}{}",
+            read.warnings
+        );
     }
 }

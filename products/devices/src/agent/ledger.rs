@@ -68,8 +68,14 @@ impl Ledger {
     pub fn take(&mut self, unit: &Unit, now: Duration) -> Result<(), Taken> {
         let key = key(unit);
         let mut had = self.claims.remove(&key).map(|claim| claim.had).unwrap_or_default();
+        let mut awaited = Vec::new();
         for name in unit.locks() {
             if had.contains_key(&name) {
+                continue;
+            }
+            // An older instance has it for a claim of ours that shares the device.
+            if self.claims.values().any(|claim| claim.awaited.contains(&name)) {
+                awaited.push(name);
                 continue;
             }
             match self.lock(&name, unit, "a pod of this node") {
@@ -78,7 +84,7 @@ impl Ledger {
                 Err(taken) => return Err(taken),
             }
         }
-        self.claims.insert(key, Claim { who: None, since: now, had, awaited: Vec::new() });
+        self.claims.insert(key, Claim { who: None, since: now, had, awaited });
         Ok(())
     }
 
@@ -154,6 +160,10 @@ impl Ledger {
 
     fn lock(&self, name: &str, unit: &Unit, who: &str) -> Result<Option<MachineLock>, Taken> {
         let Some(locks) = &self.locks else { return Ok(None) };
+        // Another resource that shares the device has given it away: whether it may is decided before.
+        if let Some(lock) = self.claims.values().find_map(|claim| claim.had.get(name)) {
+            return Ok(Some(lock.clone()));
+        }
         let text = json!({"who": who, "resource": &*unit.body.resource, "id": &*unit.id}).to_string();
         match locks.try_lock(KIND, name, &text) {
             Ok(Attempt::Locked(lock)) => Ok(Some(lock)),
