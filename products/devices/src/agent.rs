@@ -28,7 +28,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use outrigger_config::Address;
-use outrigger_device_core::decide::{Claims, State};
+use outrigger_device_core::decide::State;
+use outrigger_device_core::picture::Picture;
 use outrigger_device_plugin::{DevicePlugin, Place, ResourceName};
 use outrigger_host::{Locks, Watches};
 use outrigger_runtime::admin::Listener;
@@ -37,10 +38,11 @@ use outrigger_terminal::out;
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::claims;
+use crate::claims::{self, Holders};
 use crate::inventory::Inventory;
 use crate::settings::{Configuration, Settings, Surroundings};
 use crate::survey::Changes;
@@ -54,6 +56,9 @@ use source::Source;
 
 /// How long the tasks have to end after a stop.
 const GRACE: Duration = Duration::from_millis(1950);
+
+/// How long the first answer about claims is waited for.
+const FIRST_CLAIMS: Duration = Duration::from_millis(200);
 
 /// How many calls of the kubelet may wait: it sends one at a time.
 const ASKS: usize = 64;
@@ -142,23 +147,23 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
     let (inventories, rules) = watch::channel(Arc::clone(&inventory));
     let changes = Changes::of(&inventory, watches.clone());
     let (asks, asked) = mpsc::channel(ASKS);
-    let picture = inventory.picture();
-    let decision = inventory.decide(&picture, &Claims::default(), &State::default(), Duration::ZERO);
-    let first = Decided { inventory, decision: Arc::new(decision) };
+    let socket = claims::socket(&settings.kubelet_directory);
+    // What pods have already must not leave the list for a moment; a kubelet that is slow to tell is not waited for.
+    let known = timeout(FIRST_CLAIMS, claims::holders(&socket)).await.ok().and_then(Result::ok).unwrap_or_default();
+    let mut ledger = Ledger::new(locks(&settings));
+    let (picture, first) = first_look(inventory, &known, &mut ledger);
     let readiness = Readiness::new();
     let names = first.decision.lists.iter().filter_map(|list| ResourceName::new(&list.resource).ok());
     let conditions: BTreeMap<_, _> = names.map(|name| (name.clone(), readiness.condition(name.to_string()))).collect();
     let (decided, seen) = watch::channel(first.clone());
     let (offers, wanted) = Offers::new(asks, seen);
-    let locks = locks(&settings);
-    let locked = locks.as_ref().map(|locks| watches.contents(locks.directory().join(ledger::KIND)));
+    let locked = ledger.directory().map(|directory| watches.contents(directory));
     let out = Outbox { offers, decided, ask_claims, metrics: metrics.clone() };
-    let owner = Owner::begin(picture, first, Ledger::new(locks), out);
+    let owner = Owner::begin(picture, first, ledger, out);
     let inbox = Inbox { asks: asked, holders, inventories: rules, changes, locked };
     let reload = Reload { source, around, configuration, inventories, metrics: metrics.clone() };
 
     let mut tasks = Tasks::new(stop.clone());
-    let socket = claims::socket(&settings.kubelet_directory);
     tasks.start("kubelet", serving.run(stop.clone()));
     tasks.start("resources", offers::serve(plugin.clone(), wanted, stop.clone()));
     tasks.start("states", states::tell(plugin.states(), readiness.clone(), conditions, metrics, stop.clone()));
@@ -169,6 +174,19 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
         tasks.start("admin", admin::serve(listener, Arc::new(registry), readiness, log_level, stop.clone()));
     }
     tasks.finish(GRACE).await.map_err(Into::into)
+}
+
+/// What there is, beside the claims that are known already; their locks are taken, or waited for.
+fn first_look(inventory: Arc<Inventory>, known: &Holders, ledger: &mut Ledger) -> (Picture, Decided) {
+    let picture = inventory.picture();
+    let decide = |ledger: &Ledger| inventory.decide(&picture, &ledger.claims(), &State::default(), Duration::ZERO);
+    ledger.told(known, std::iter::empty(), Duration::ZERO);
+    let mut decision = decide(ledger);
+    if !known.is_empty() {
+        ledger.told(known, owner::units(&decision), Duration::ZERO);
+        decision = decide(ledger);
+    }
+    (picture, Decided { inventory, decision: Arc::new(decision) })
 }
 
 /// Where the kubelet is served; a directory that is not there cannot be mended by waiting.

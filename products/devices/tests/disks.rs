@@ -147,3 +147,21 @@ async fn k07_a_disk_that_comes_and_goes_is_offered_and_no_longer() {
     done(Command::new("losetup").arg(&disk.node).arg(disk.file.path()));
     node.offered(DISK, 1).await;
 }
+
+#[tokio::test]
+async fn a_disk_that_its_own_pod_has_mounted_stays_listed_over_a_restart_and_no_longer_than_the_pod() {
+    let Some(disk) = Loop::attached().await else { return };
+    done(Command::new("mkfs.ext4").arg("-q").arg(&disk.node));
+    let mut node = Node::new(&disk.configuration()).await;
+    node.start_at(Path::new("/"));
+    let ids = node.offered(DISK, 1).await;
+    node.admit("a", DISK, 1).await.unwrap();
+    let place = tempfile::tempdir().unwrap();
+    done(Command::new("mount").arg(&disk.node).arg(place.path()));
+    node.stop().await;
+    node.start_at(Path::new("/"));
+    let view = node.kubelet.until(|view| view.registrations_of(DISK) == 2 && view.resources[DISK].lists > 0).await;
+    assert_eq!(view.resources[DISK].devices.keys().collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
+    node.kubelet.remove_pod("a");
+    node.kubelet.until(|view| view.resources[DISK].devices.is_empty()).await;
+}

@@ -14,6 +14,7 @@
 //! What it does not do: it has no clock and asks nobody; it locks, and that is all it touches.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use outrigger_device_core::decide::Claims;
@@ -37,6 +38,9 @@ type Key = (String, String);
 pub struct Ledger {
     locks: Option<Locks>,
     claims: BTreeMap<Key, Claim>,
+    /// All that the kubelet named last, also what is not listed now: a pod's own use of a disk keeps it from being listed
+    /// until its claim is known.
+    named: Holders,
 }
 
 #[derive(Debug)]
@@ -61,7 +65,12 @@ pub enum Taken {
 impl Ledger {
     /// No claims yet. Without locks nobody else on this machine is told of them.
     pub fn new(locks: Option<Locks>) -> Self {
-        Self { locks, claims: BTreeMap::new() }
+        Self { locks, claims: BTreeMap::new(), named: Holders::new() }
+    }
+
+    /// Where the locks of devices are.
+    pub fn directory(&self) -> Option<PathBuf> {
+        self.locks.as_ref().map(|locks| locks.directory().join(KIND))
     }
 
     /// Takes a unit for a pod that the kubelet has not named yet: all of its locks or none.
@@ -95,6 +104,7 @@ impl Ledger {
             holders.contains_key(key) || claim.who.is_none() && now.saturating_sub(claim.since) < UNNAMED
         };
         self.claims.retain(|key, claim| named(key, claim));
+        self.named.clone_from(holders);
         for unit in units {
             let key = key(unit);
             let Some(who) = holders.get(&key) else { continue };
@@ -128,7 +138,8 @@ impl Ledger {
     /// The claims as decisions take them.
     pub fn claims(&self) -> Claims {
         let who = |claim: &Claim| claim.who.clone().unwrap_or_else(|| "a pod".to_owned());
-        let held = self.claims.iter().map(|(key, claim)| (key.clone(), who(claim))).collect();
+        let given = self.claims.iter().map(|(key, claim)| (key.clone(), who(claim)));
+        let held = self.named.iter().map(|(key, who)| (key.clone(), who.clone())).chain(given).collect();
         Claims { held, elsewhere: self.elsewhere() }
     }
 

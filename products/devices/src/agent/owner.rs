@@ -167,10 +167,13 @@ impl Owner {
     /// Takes over what the kubelet tells of claims.
     fn hear(&mut self, holders: Option<&Holders>) {
         let Some(holders) = holders else { return };
-        let decision = Arc::clone(&self.out.decided.borrow().decision);
-        self.ledger.told(holders, units(&decision), self.now());
-        report::stale(&decision, holders, &self.out.metrics);
-        self.decide();
+        // What is claimed may be listed only now, and is locked then.
+        for _ in 0..2 {
+            let decision = Arc::clone(&self.out.decided.borrow().decision);
+            self.ledger.told(holders, units(&decision), self.now());
+            self.decide();
+        }
+        report::stale(&self.out.decided.borrow().decision, holders, &self.out.metrics);
     }
 
     fn answer(&mut self, ask: Ask) {
@@ -214,6 +217,6 @@ fn probe(rules: &Rules) -> Option<Duration> {
 }
 
 /// All units that are listed.
-fn units(decision: &Decision) -> impl Iterator<Item = &Unit> {
+pub(super) fn units(decision: &Decision) -> impl Iterator<Item = &Unit> {
     decision.lists.iter().flat_map(|list| &list.listed).map(|listed| &listed.unit)
 }
