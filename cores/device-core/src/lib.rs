@@ -13,7 +13,7 @@
 //! everything that explains.
 //!
 //! Read in this order: [`rules`] and [`picture`] are what goes in, [`mod@decide`] is the decision and what comes out,
-//! [`unit`] is what a pod gets, [`refuse`] and [`answer`] are what happens when it is handed out, [`prefer`] chooses among
+//! [`mod@unit`] is what a pod gets, [`refuse`] and [`answer`] are what happens when it is handed out, [`prefer`] chooses among
 //! free ones. [`ids`], [`gdp`] and [`pattern`] are the small parts.
 
 pub mod answer;
