@@ -35,6 +35,10 @@ use crate::survey::Changes;
 /// The least time between two looks that changes ask for.
 const REST: Duration = Duration::from_millis(20);
 
+/// How long after a device was given is decided again: nothing that is offered changes by that, and a kubelet that admits
+/// one pod after the other must not wait for each decision.
+const SETTLE: Duration = Duration::from_millis(250);
+
 /// How long until a lock is tried for again that an older instance holds.
 const LOCK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -74,6 +78,8 @@ pub struct Owner {
     state: State,
     ledger: Ledger,
     begun: Instant,
+    /// When to decide because of what was given.
+    settle: Option<Instant>,
     out: Outbox,
 }
 
@@ -82,7 +88,7 @@ impl Owner {
     pub fn begin(picture: Picture, first: Decided, ledger: Ledger, out: Outbox) -> Self {
         let Decided { inventory, decision } = first;
         let state = decision.next.clone();
-        let mut owner = Self { inventory, picture, state, ledger, begun: Instant::now(), out };
+        let mut owner = Self { inventory, picture, state, ledger, begun: Instant::now(), settle: None, out };
         owner.tell(decision);
         owner
     }
@@ -96,15 +102,21 @@ impl Owner {
             let look =
                 if wants_look { Some(looked + REST) } else { probe(&self.inventory.rules).map(|every| looked + every) };
             let lock_again = self.ledger.awaits().then(|| looked + LOCK_AGAIN);
-            let due = [look, self.decided_again(), lock_again].into_iter().flatten().fold(next_audit, Instant::min);
+            let due = [look, self.decided_again(), lock_again, self.settle]
+                .into_iter()
+                .flatten()
+                .fold(next_audit, Instant::min);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 Some(ask) = inbox.asks.recv() => self.answer(ask),
                 () = sleep_until(due) => {
-                    (looked, wants_look) = (Instant::now(), false);
+                    (looked, wants_look, self.settle) = (Instant::now(), false, None);
                     if looked >= next_audit {
                         next_audit = looked + audit;
+                        // A claim that the kubelet never names ends with time, also where it tells nothing new.
+                        let holders = inbox.holders.borrow().clone();
+                        self.hear(holders.as_ref());
                     }
                     self.ledger.retry(units(&self.out.decided.borrow().decision));
                     self.look();
@@ -193,7 +205,7 @@ impl Owner {
                 let _ = reply.send(given);
                 if is_given {
                     let _ = self.out.ask_claims.try_send(());
-                    self.decide();
+                    self.settle.get_or_insert(Instant::now() + SETTLE);
                 }
             }
             What::PreStart(reply) => {
