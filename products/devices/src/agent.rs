@@ -233,7 +233,9 @@ async fn listen(address: &Address) -> anyhow::Result<Listener> {
             let addresses: Vec<std::net::SocketAddr> =
                 addresses.into_iter().map(|address| (address, *port).into()).collect();
             match TcpListener::bind(&addresses[..]).await {
-                Err(_) if host == "::" => TcpListener::bind(("0.0.0.0", *port)).await.with_context(failed),
+                Err(_) if host == "::" => {
+                    TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, *port)).await.with_context(failed)
+                }
                 bound => bound.with_context(failed),
             }
             .map(Listener::from)
