@@ -9,8 +9,9 @@ use outrigger_device_core::refuse::{When, refuse};
 use outrigger_device_plugin::{Allocation, DeviceNode, Mount, Refusal};
 
 use super::desk::{Decided, Denied};
-use super::ledger::{Ledger, Taken, who};
+use super::ledger::{Ledger, Taken};
 use crate::commands::list::why;
+use crate::locks::who;
 
 /// Where the devices of one resource are given.
 #[derive(Debug)]

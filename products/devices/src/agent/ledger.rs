@@ -20,12 +20,9 @@ use std::time::Duration;
 use outrigger_device_core::decide::Claims;
 use outrigger_device_core::unit::Unit;
 use outrigger_host::{Attempt, LockError, LockHolder, Locks, MachineLock};
-use serde_json::json;
 
 use crate::claims::Holders;
-
-/// The kind of lock that devices have.
-pub const KIND: &str = "devices";
+use crate::locks::{KIND, try_lock, who};
 
 /// How long the kubelet may take from our answer until it names the pod that got it.
 const UNNAMED: Duration = Duration::from_secs(30);
@@ -175,21 +172,11 @@ impl Ledger {
         if let Some(lock) = self.claims.values().find_map(|claim| claim.had.get(name)) {
             return Ok(Some(lock.clone()));
         }
-        let text = json!({"who": who, "resource": &*unit.body.resource, "id": &*unit.id}).to_string();
-        match locks.try_lock(KIND, name, &text) {
+        match try_lock(locks, name, unit, who) {
             Ok(Attempt::Locked(lock)) => Ok(Some(lock)),
             Ok(Attempt::Held(holder)) => Err(Taken::Elsewhere(holder)),
             Err(error) => Err(Taken::Unknown(error)),
         }
-    }
-}
-
-/// Whoever holds a lock, in words.
-pub fn who(holder: &LockHolder) -> String {
-    let text: Option<serde_json::Value> = serde_json::from_str(&holder.text).ok();
-    match text.as_ref().and_then(|text| text["who"].as_str()).or(Some(&holder.text)).filter(|who| !who.is_empty()) {
-        Some(who) => who.to_owned(),
-        None => holder.pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")),
     }
 }
 

@@ -7,17 +7,14 @@ use outrigger_device_core::decide::Decision;
 use outrigger_device_core::prefer::{Choice, prefer};
 use outrigger_device_core::rules::{Prefer, Rules};
 use outrigger_device_core::unit::Unit;
-use outrigger_host::{Attempt, LockHolder, Locks, MachineLock};
+use outrigger_host::{Attempt, Locks, MachineLock};
 use outrigger_launcher::claims::ClaimError;
 use outrigger_pod_core::plan::{ContainerName, PodPlan, Role};
 use rustix::fs::{Access, access};
-use serde_json::json;
 
 use super::offered;
 use crate::claims::Holders;
-
-/// The kind of lock that devices have.
-pub const KIND: &str = "devices";
+use crate::locks::{try_lock, who};
 
 /// Chooses for one pod.
 pub struct Chooser<'c> {
@@ -110,14 +107,10 @@ impl<'c> Chooser<'c> {
         if let Some(node) = closed(unit) {
             return Ok(passed(format!("this user may not open {node}"), false));
         }
-        let text = json!({
-            "who": format!("pod {}/{}", self.plan.namespace, self.plan.name),
-            "resource": &*unit.body.resource,
-            "id": &*unit.id,
-        });
+        let pod = format!("pod {}/{}", self.plan.namespace, self.plan.name);
         let mut locks = Vec::new();
         for name in unit.locks() {
-            let attempt = self.locks.try_lock(KIND, &name, &text.to_string()).map_err(|error| ClaimError::Refused {
+            let attempt = try_lock(&self.locks, &name, unit, &pod).map_err(|error| ClaimError::Refused {
                 resource: unit.body.resource.to_string(),
                 why: format!("{:#}", anyhow::Error::new(error)),
             })?;
@@ -162,16 +155,4 @@ impl<'c> Chooser<'c> {
 fn closed(unit: &Unit) -> Option<&str> {
     let paths = unit.body.parts.iter().filter_map(|part| part.give.host_path());
     paths.into_iter().find(|path| access(*path, Access::READ_OK).is_err())
-}
-
-/// Whoever holds a lock, in words.
-fn who(holder: &LockHolder) -> String {
-    let text: Option<serde_json::Value> = serde_json::from_str(&holder.text).ok();
-    let name = text.as_ref().and_then(|text| text["who"].as_str());
-    match (name, holder.pid, holder.uid) {
-        (Some(name), Some(pid), _) => format!("{name} (process {pid})"),
-        (Some(name), None, _) => name.to_owned(),
-        (None, Some(pid), Some(uid)) => format!("process {pid} of user {uid}"),
-        (None, ..) => format!("whoever has locked {}", holder.path.display()),
-    }
 }
