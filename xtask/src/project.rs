@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use cargo_metadata::{Metadata, MetadataCommand, Package};
@@ -40,7 +41,22 @@ impl Project {
 
     /// Cargo, in the workspace's root.
     pub fn cargo(&self) -> Command {
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        self.as_started_by(Command::new(program()))
+    }
+
+    /// Cargo for a step that may hang. On CI it is ended after so long, with exit code 124 of `timeout(1)`; its last lines
+    /// name the test that still ran. At a terminal, where somebody watches, it has no limit.
+    pub fn cargo_within(&self, limit: Duration) -> Command {
+        if !is_ci() {
+            return self.cargo();
+        }
+        let mut timeout = Command::new("timeout");
+        timeout.arg("--verbose").arg("--kill-after=10").arg(limit.as_secs().to_string()).arg(program());
+        self.as_started_by(timeout)
+    }
+
+    /// In the workspace's root, with the environment of whoever started us.
+    fn as_started_by(&self, mut cargo: Command) -> Command {
         // Set by the cargo that runs us, for us; a build that sees them is built anew.
         for (name, _) in env::vars_os() {
             if name.to_string_lossy().starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR" {
@@ -50,6 +66,11 @@ impl Project {
         cargo.current_dir(&self.root);
         cargo
     }
+}
+
+/// The cargo that runs us, else the one on the path.
+fn program() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// Whether this run is CI's: there nothing may be missing.

@@ -5,6 +5,7 @@
 //! virtual machine, where that is set up.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use cargo_metadata::Package;
@@ -19,6 +20,10 @@ use crate::{tidy, vm};
 /// With the tests of each that are left out there.
 const ALSO_IN_MACHINE: &[(&str, &[&str])] =
     &[("outrigger-host-launcher:host", &["all_of_this_holds_for_an_ordinary_user"])];
+
+/// A test that hangs must not take CI's whole time: these are several times what a build with cold caches takes.
+const WORKSPACE_LIMIT: Duration = Duration::from_secs(40 * 60);
+const REAL_PART_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// `cargo xtask test`.
 #[derive(clap::Args, Debug, Default)]
@@ -46,7 +51,7 @@ struct LeftOut {
 pub fn run(project: &Project, args: &Args) -> Result<()> {
     let mut failed = Vec::new();
     step::timed("tests of the workspace", || {
-        let mut cargo = project.cargo();
+        let mut cargo = project.cargo_within(WORKSPACE_LIMIT);
         cargo.args(["test", "--workspace", "--exclude", "outrigger-e2e", "--no-fail-fast"]);
         note(&mut failed, step::command(cargo.args(&args.filter)))
     })?;
@@ -119,7 +124,7 @@ impl RealParts<'_> {
     fn run(&self, test: &RealTest) -> Result<Option<LeftOut>> {
         match self.place(test) {
             Place::Here(environment) => {
-                let mut cargo = self.project.cargo();
+                let mut cargo = self.project.cargo_within(REAL_PART_LIMIT);
                 cargo.args(["test", "--package", &self.package.name, "--test", &test.name]).args(&self.args.filter);
                 cargo.envs(environment).env("OUTRIGGER_BIN", &self.executable);
                 step::timed(&test.name, || step::command(&mut cargo))?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -32,8 +33,9 @@ fn all_containers_of_a_large_pod_run_at_once_and_end_with_their_own_codes() {
         // The pipe is there too.
         wait_until("all containers", || fs::read_dir(&talk).unwrap().count() > count || run.is_finished());
         println!("{count} containers run after {:?}", begin.elapsed());
-        // Opened for writing at once for all of them; its end is the word.
-        drop(fs::OpenOptions::new().write(true).open(format!("{talk}/end")).unwrap());
+        // A line for each. Held open until all have ended, since some of them may open it only after it was written.
+        let mut end = fs::OpenOptions::new().read(true).write(true).open(format!("{talk}/end")).unwrap();
+        end.write_all("\n".repeat(count).as_bytes()).unwrap();
         run.join().unwrap()
     });
     println!("{count} containers have ended after {:?}", begin.elapsed());
