@@ -35,4 +35,4 @@ pub use admission::{AdmissionError, Admitted, ContainerRequest, PodRequest, Reus
 pub use checkpoint::CHECKPOINT;
 pub use kubelet::{Options, StartError, StubKubelet};
 pub use register::OnRegister;
-pub use view::{Listed, Registration, ResourceView, View};
+pub use view::{Gap, Listed, Registration, ResourceView, View};

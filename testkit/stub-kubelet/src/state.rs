@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::view::{Listed, ResourceView, View};
+use crate::view::{Gap, Listed, ResourceView, View};
 
 /// How long a resource is remembered whose stream has ended.
 const GRACE: Duration = Duration::from_secs(300);
@@ -190,7 +190,9 @@ impl Manager {
         self.view.send_modify(|view| {
             for resource in state.endpoints.keys().chain(state.healthy.keys()) {
                 let shown = view.resources.entry(resource.clone()).or_default();
+                let before = shown.allocatable;
                 state.show(resource, shown);
+                note_gap(&mut view.gaps, resource, before, shown.allocatable);
             }
         });
     }
@@ -236,6 +238,18 @@ impl State {
         shown.devices = devices.map(|(id, device)| (id.clone(), listed(device))).collect();
         shown.allocatable = self.healthy.get(resource).map_or(0, BTreeSet::len);
         shown.streams = self.clients.iter().filter(|one| one.resource == resource && one.task.is_some()).count();
+    }
+}
+
+/// Notes that a resource has lost all its devices, or has some again.
+fn note_gap(gaps: &mut Vec<Gap>, resource: &str, before: usize, now: usize) {
+    if before > 0 && now == 0 {
+        gaps.push(Gap { resource: resource.to_owned(), from: Instant::now(), until: None });
+    } else if before == 0 && now > 0 {
+        let open = gaps.iter_mut().rfind(|gap| gap.resource == resource && gap.until.is_none());
+        if let Some(gap) = open {
+            gap.until = Some(Instant::now());
+        }
     }
 }
 

@@ -13,6 +13,20 @@ pub struct View {
     pub registrations: Vec<Registration>,
     /// By name, what it knows since its last start.
     pub resources: BTreeMap<String, ResourceView>,
+    /// Every time that a resource lost all its devices while the kubelet ran, in order. Whoever watches a value may miss
+    /// a moment; here none is missed.
+    pub gaps: Vec<Gap>,
+}
+
+/// A time without devices, of a resource that had some.
+#[derive(Clone, Debug)]
+pub struct Gap {
+    /// The resource.
+    pub resource: String,
+    /// When the last device went.
+    pub from: Instant,
+    /// When the first came back; `None` as long as there is none.
+    pub until: Option<Instant>,
 }
 
 /// One call of `Register`.
@@ -62,6 +76,11 @@ impl View {
     /// Pods could get so many of this resource.
     pub fn allocatable(&self, resource: &str) -> usize {
         self.resources.get(resource).map_or(0, |resource| resource.allocatable)
+    }
+
+    /// The times in which pods could get none of this resource, though the kubelet ran and had known some.
+    pub fn gaps_of(&self, resource: &str) -> impl Iterator<Item = &Gap> {
+        self.gaps.iter().filter(move |gap| gap.resource == resource)
     }
 
     /// How many times this resource was registered.

@@ -164,6 +164,8 @@ async fn the_end_of_an_older_instance_disconnects_the_newer_with_the_bug_and_not
         let view = kubelet.until(|view| view.resources[DISK].ended == 1).await;
         let (devices, streams) = if overlap_bug { (0, 0) } else { (2, 1) };
         assert_eq!((view.allocatable(DISK), view.resources[DISK].streams), (devices, streams), "bug: {overlap_bug}");
+        let gaps: Vec<bool> = view.gaps_of(DISK).map(|gap| gap.until.is_some()).collect();
+        assert_eq!(gaps, if overlap_bug { &[false][..] } else { &[] }, "a gap that has not ended, or none");
     }
 }
 
