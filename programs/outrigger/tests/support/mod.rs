@@ -7,7 +7,9 @@
     reason = "a failure here is a failure of the test"
 )]
 
+pub mod place;
 pub mod site;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
