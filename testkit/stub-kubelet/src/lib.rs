@@ -19,11 +19,15 @@
 //! - devices of init containers are used again by the containers after them; else the plugin's preference, else chance;
 //! - a container that starts again gets the cached answer, after `PreStartContainer` where the plugin asked for it.
 //!
+//! Any `:authority` is taken, as grpc-go takes it: a client of grpc-go sends its socket's path.
+//!
 //! What it does not do: no topology manager, no API server, and the checksum in the checkpoint file is 0.
 
 mod admission;
+mod authority;
 mod checkpoint;
 mod client;
+mod front;
 mod kubelet;
 mod lister;
 mod register;

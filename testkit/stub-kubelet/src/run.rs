@@ -21,6 +21,7 @@ use tokio::time::sleep;
 
 use crate::checkpoint;
 use crate::client;
+use crate::front;
 use crate::kubelet::Settings;
 use crate::lister::Lister;
 use crate::register::Registrar;
@@ -147,12 +148,12 @@ impl Life {
 }
 
 /// Answers every connection on a task of its own.
-async fn accept<F>(listener: UnixListener, life: Life, answer: impl Fn(UnixStream) -> F)
+async fn accept<F>(listener: UnixListener, life: Life, answer: impl Fn(UnixStream) -> F + Clone + Send + 'static)
 where
     F: Future<Output = ()> + Send + 'static,
 {
     while let Ok((connection, _)) = listener.accept().await {
-        life.start(answer(connection));
+        life.start(front::let_in(connection, answer.clone()));
     }
 }
 

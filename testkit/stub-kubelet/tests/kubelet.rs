@@ -4,7 +4,7 @@ mod plugin;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
@@ -278,4 +278,22 @@ async fn the_authority_is_as_it_was_set() {
         let answer = register(directory.path(), registration(DISK, "a.sock")).await;
         assert_eq!((answer.is_ok(), plugin.asked().len()), (is_sent, usize::from(is_sent)), "{authority}: {answer:?}");
     }
+}
+
+/// What grpc-go sends is recorded: its `:authority` is the socket's path, percent-encoded, which `h2` alone refuses.
+#[tokio::test(start_paused = true)]
+async fn a_client_of_grpc_go_is_heard_as_a_kubelet_hears_it() {
+    let (directory, kubelet) = kubelet(|_| ()).await;
+    let mut client = UnixStream::connect(directory.path().join("kubelet.sock")).unwrap();
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    let frames = include_str!("recorded/grpc-go-register.hex").lines().filter(|line| !line.starts_with('#'));
+    for frame in frames {
+        let byte = |at| u8::from_str_radix(&frame[at..at + 2], 16).unwrap();
+        let frame: Vec<u8> = (0..frame.len()).step_by(2).map(byte).collect();
+        client.write_all(&frame).unwrap();
+    }
+    let view = kubelet.until(|view| !view.registrations.is_empty()).await;
+    let heard = &view.registrations[0];
+    let said = (heard.resource.as_str(), heard.endpoint.as_str(), heard.version.as_str());
+    assert_eq!(said, ("example.com/resource", "dp.1795283548", "v1beta1"));
 }
