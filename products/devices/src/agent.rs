@@ -43,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::claims::{self, Holders};
+use crate::commands::check::writable;
 use crate::inventory::Inventory;
 use crate::settings::{Configuration, Settings, Surroundings};
 use crate::survey::Changes;
@@ -189,11 +190,11 @@ fn first_look(inventory: Arc<Inventory>, known: &Holders, ledger: &mut Ledger) -
     (picture, Decided { inventory, decision: Arc::new(decision) })
 }
 
-/// Where the kubelet is served; a directory that is not there cannot be mended by waiting.
+/// Where the kubelet is served; a directory that is not there, or not for us, cannot be mended by waiting.
 fn place(settings: &Settings) -> anyhow::Result<Place> {
     let Settings { plugin_directory, kubelet_directory, audit, .. } = settings;
     let pod_resources = kubelet_directory.join("pod-resources");
-    std::fs::read_dir(plugin_directory).with_context(|| {
+    writable(plugin_directory).map_err(anyhow::Error::msg).with_context(|| {
         let directory = plugin_directory.display();
         format!("cannot use {directory}, the kubelet's directory of device plugins; is a kubelet here? else set pluginDirectory")
     })?;

@@ -123,19 +123,27 @@ fn digits(number: u64, count: u32) -> String {
 
 /// The sockets of all instances of a resource, whoever made them.
 pub(crate) fn derived(directory: &Path, resource: &ResourceName) -> Vec<(Instance, PathBuf)> {
-    let prefix = prefix(resource);
+    named(directory, |name| instance(resource, name))
+}
+
+/// Those that did not listen yet when they were last seen.
+fn unready_ones(directory: &Path, resource: &ResourceName) -> Vec<(Instance, PathBuf)> {
+    named(directory, |name| instance(resource, name.strip_prefix('.')?))
+}
+
+fn named(directory: &Path, instance: impl Fn(&str) -> Option<Instance>) -> Vec<(Instance, PathBuf)> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| {
-            let name = entry.file_name();
-            let text = name.to_str()?.strip_prefix(&prefix)?.strip_suffix(".sock")?;
-            let number = text.bytes().try_fold(0_u64, |number, byte| {
-                let digit = DIGITS.iter().position(|&digit| digit == byte)?;
-                Some(number << 5 | u64::try_from(digit).ok()?)
-            });
-            (text.len() == 9).then_some((Instance(number?), entry.path()))
-        })
-        .collect()
+    entries.filter_map(|entry| Some((instance(entry.file_name().to_str()?)?, entry.path()))).collect()
+}
+
+/// Which instance of a resource has a socket of this name.
+fn instance(resource: &ResourceName, name: &str) -> Option<Instance> {
+    let text = name.strip_prefix(&prefix(resource))?.strip_suffix(".sock")?;
+    let number = text.bytes().try_fold(0_u64, |number, byte| {
+        let digit = DIGITS.iter().position(|&digit| digit == byte)?;
+        Some(number << 5 | u64::try_from(digit).ok()?)
+    });
+    (text.len() == 9).then_some(Instance(number?))
 }
 
 /// Who serves the socket at a path.
@@ -157,7 +165,8 @@ pub(crate) async fn bind(
 ) -> Result<(UnixListener, OwnSocket), BindError> {
     let (name, instance) = match socket {
         SocketName::Derived => {
-            for (_, path) in derived(directory, resource) {
+            // One that is bound and does not listen yet looks dead too; whoever just makes it tries again a millisecond later.
+            for (_, path) in derived(directory, resource).into_iter().chain(unready_ones(directory, resource)) {
                 remove_if_dead(&path).await;
             }
             let instance = Instance::next(directory, resource, last);
@@ -288,11 +297,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = |number| directory.path().join(derived_name(&resource(), Instance(number)));
         drop(StdListener::bind(path(5)).unwrap());
+        let unready_one = directory.path().join(unready(&derived_name(&resource(), Instance(4))));
+        drop(StdListener::bind(&unready_one).unwrap());
         let _living = StdListener::bind(path(6)).unwrap();
         let other = directory.path().join("or-00000000-000000005.sock");
         drop(StdListener::bind(&other).unwrap());
 
         let (_listener, own) = bind(directory.path(), &resource(), &SocketName::Derived, None).await.unwrap();
+        assert!(!unready_one.exists(), "killed between bind and rename: {:?}", names(directory.path()));
         assert!(!path(5).exists() && path(6).exists() && other.exists(), "{:?}", names(directory.path()));
         assert!(own.is_there());
         own.remove();

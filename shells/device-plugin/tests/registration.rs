@@ -243,6 +243,45 @@ async fn what_is_replaced_by_a_directory_is_said_and_served_again_when_it_is_gon
     node.kubelet.until(|view| view.registrations_of(DISK) == 2 && view.allocatable(DISK) == 2).await;
 }
 
+/// A derived name is not waited for: another one serves as well, and what lies there is left alone.
+#[tokio::test(start_paused = true)]
+async fn a_derived_socket_that_is_replaced_by_a_directory_is_made_anew_beside_it() {
+    let node = Node::new().await;
+    let instance = node.instance();
+    let _lists = instance.serve(DISK, 2).await;
+    node.kubelet.until(|view| view.allocatable(DISK) == 2).await;
+    let taken = node.sockets().remove(0);
+    fs::remove_file(&taken).unwrap();
+    fs::create_dir(&taken).unwrap();
+    node.kubelet.until(|view| view.registrations_of(DISK) == 2 && view.resources[DISK].streams == 1).await;
+    node.kubelet.until(|view| view.allocatable(DISK) == 2).await;
+    sleep(Duration::from_secs(100)).await;
+    instance.end().await.unwrap();
+    assert_eq!((node.sockets(), node.kubelet.view().registrations_of(DISK)), (vec![taken], 2));
+}
+
+/// The kubelet loses one stream of ten: one resource is registered again, and nine hear nothing of it.
+#[tokio::test(start_paused = true)]
+async fn one_lost_stream_of_ten_is_one_registration() {
+    let node = Node::new().await;
+    let instance = node.instance();
+    let names: Vec<String> = (0..10).map(|number| format!("v.io/r{number}")).collect();
+    let mut lists = Vec::new();
+    for name in &names {
+        lists.push(instance.serve(name, 3).await);
+    }
+    node.kubelet.until(|view| names.iter().all(|name| view.allocatable(name) == 3)).await;
+    for (lost, name) in names.iter().enumerate() {
+        node.kubelet.close_streams(name);
+        let view = node.kubelet.until(|view| view.registrations_of(name) == 2 && view.allocatable(name) == 3).await;
+        assert_eq!(view.registrations.len(), 10 + lost + 1);
+        assert_eq!((view.gaps.len(), view.gaps_of(name).count()), (lost + 1, 1), "{:?}", view.gaps);
+    }
+    lists[4].send_replace(Arc::new(disks(5)));
+    let view = node.kubelet.until(|view| view.allocatable(&names[4]) == 5).await;
+    assert!(view.resources.values().all(|resource| resource.streams == 1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn resources_come_change_and_go_without_touching_the_others() {
     let node = Node::new().await;

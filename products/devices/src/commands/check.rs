@@ -169,10 +169,11 @@ fn offered(resource: &str, decision: &Decision) -> Tried {
     good(resource, told)
 }
 
-fn writable(path: &Path) -> Result<(), String> {
+/// Whether sockets or locks can be made in a directory, and found there.
+pub(crate) fn writable(path: &Path) -> Result<(), String> {
     let there = std::fs::metadata(path).map_err(|error| error.to_string())?;
     if !there.is_dir() {
         return Err("it is no directory".to_owned());
     }
-    access(path, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| error.to_string())
+    access(path, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK).map_err(|error| error.to_string())
 }
