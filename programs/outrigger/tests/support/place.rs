@@ -7,9 +7,10 @@ use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use outrigger_stub_kubelet::{Options, StubKubelet};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 
 /// The executable under another name, with places for what it needs.
@@ -50,7 +51,85 @@ impl Place {
     }
 
     pub async fn kubelet(&self) -> StubKubelet {
-        StubKubelet::started(Options::new(self.path("kubelet/device-plugins"))).await.unwrap()
+        self.kubelet_with(|_| ()).await
+    }
+
+    /// A kubelet that runs and is so.
+    pub async fn kubelet_with(&self, set: impl FnOnce(&mut Options)) -> StubKubelet {
+        let mut options = Options::new(self.path("kubelet/device-plugins"));
+        set(&mut options);
+        StubKubelet::started(options).await.unwrap()
+    }
+
+    /// Writes `devices.yaml` with these resources, and the admin endpoint at `admin.sock`.
+    pub fn configure(&self, devices: &str) {
+        let admin = self.path("admin.sock");
+        let text = format!("ids: short\naudit: 200ms\nadmin: unix://{}\ndevices:\n{devices}", admin.display());
+        fs::write(self.path("devices.yaml"), text).unwrap();
+    }
+
+    /// Starts the node agent with that file; what it says is in the file of this name.
+    pub fn agent(&self, log: &str) -> Agent {
+        let command = self.command("outrigger", &["devices", "agent", "--config", "devices.yaml"]);
+        Agent::start(command, self.path(log))
+    }
+
+    /// What the admin endpoint answers.
+    pub async fn admin(&self, path: &str) -> String {
+        ask(UnixStream::connect(self.path("admin.sock")).await.unwrap(), path).await
+    }
+
+    /// The sockets of plugins in the kubelet's directory.
+    pub fn sockets(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.path("kubelet/device-plugins")).unwrap().map(|entry| entry.unwrap().path());
+        let is_plugin = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().contains("or-");
+        entries.filter(is_plugin).collect()
+    }
+}
+
+/// A process that serves the kubelet. Dropping it is a kill -9.
+pub struct Agent {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Agent {
+    /// Starts it. A file takes what it says, so that it never waits for a reader.
+    pub fn start(mut command: Command, log: PathBuf) -> Self {
+        let child = command.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+        Self { child, log }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    /// What it has said until now.
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(self.pid().cast_signed()).unwrap(), signal).unwrap();
+    }
+
+    /// Sends a signal that ends it, and waits for its end; its exit code.
+    pub async fn ended_by(mut self, signal: Signal) -> Option<i32> {
+        self.signal(signal);
+        self.child.wait().await.unwrap().code()
+    }
+
+    /// How many descriptors and threads it has.
+    pub fn holds(&self) -> (usize, usize) {
+        let count = |of: &str| fs::read_dir(format!("/proc/{}/{of}", self.pid())).unwrap().count();
+        (count("fd"), count("task"))
+    }
+
+    /// The most memory that it had, in KiB.
+    pub fn peak(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 }
 
@@ -65,7 +144,10 @@ pub async fn stopped(mut child: Child) -> i32 {
 }
 
 pub async fn get(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    ask(TcpStream::connect(address).await.unwrap(), path).await
+}
+
+async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
