@@ -3,6 +3,7 @@
 mod cache;
 mod check;
 mod ci;
+mod go;
 mod measure;
 mod parts;
 mod project;

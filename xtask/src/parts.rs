@@ -15,7 +15,7 @@ use cargo_metadata::{Package, TargetKind};
 
 use crate::project::Project;
 use crate::step::Found;
-use crate::{measure, sid, vm};
+use crate::{go, measure, sid, vm};
 
 /// What a part gives its tests when it is here: environment variables.
 pub type Environment = Vec<(&'static str, PathBuf)>;
@@ -31,6 +31,9 @@ pub struct Part {
     pub is_kernel: bool,
 }
 
+/// Where a test or a benchmark finds Kubernetes' sample device plugin.
+const SAMPLE_DEVICE_PLUGIN: &str = "SAMPLE_DEVICE_PLUGIN_BIN";
+
 /// All parts.
 pub const PARTS: &[Part] = &[
     Part { name: "root", present: |_| is_root().then(Vec::new), is_kernel: false },
@@ -40,6 +43,7 @@ pub const PARTS: &[Part] = &[
         present: |_| measure::peer("podman").map(|path| vec![("PODMAN_BIN", path)]),
         is_kernel: false,
     },
+    Part { name: "sample-device-plugin", present: sample_device_plugin, is_kernel: false },
     Part { name: "sid-root", present: sid_root, is_kernel: false },
     Part { name: "virtual-machine", present: |cache| vm::is_ready(cache).then(Vec::new), is_kernel: false },
     Part { name: "cgroup-v2", present: |_| has_cgroup_v2(Path::new("/sys/fs/cgroup")).then(Vec::new), is_kernel: true },
@@ -94,6 +98,12 @@ fn part(name: &str) -> Result<Part> {
     })
 }
 
+/// The one that `SAMPLE_DEVICE_PLUGIN_BIN` names already, else the one that was built.
+fn sample_device_plugin(cache: &Path) -> Option<Environment> {
+    let named = std::env::var_os(SAMPLE_DEVICE_PLUGIN).map(PathBuf::from);
+    named.or_else(|| go::sample_device_plugin(cache)).map(|path| vec![(SAMPLE_DEVICE_PLUGIN, path)])
+}
+
 fn sid_root(cache: &Path) -> Option<Environment> {
     let enter = sid::enter(cache)?;
     let root = sid::directory(cache).join("root");
@@ -122,7 +132,10 @@ mod tests {
     #[test]
     fn an_unknown_part_is_refused_with_the_known_ones() {
         let refusal = part("sid").unwrap_err().to_string();
-        assert!(refusal.starts_with("no part is named \"sid\": root, busybox, podman, sid-root"), "{refusal}");
+        assert!(
+            refusal.starts_with("no part is named \"sid\": root, busybox, podman, sample-device-plugin"),
+            "{refusal}"
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! `cargo xtask setup`: installs the real parts that tests need. It says what it does, and is fast when all is there.
 //!
-//! Debian packages are installed on this machine; the sid root and the virtual machine's kernel go to the cache beside the
-//! target directory. What it does not do: it starts no service, and it installs no kernel.
+//! Debian packages are installed on this machine; the sid root, the virtual machine's kernel and the device plugin that is
+//! built with Go go to the cache beside the target directory. What it does not do: it starts no service, and it installs no
+//! kernel.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,7 +13,7 @@ use anyhow::{Result, bail};
 
 use crate::project::Project;
 use crate::step::{self, CannotRunHere};
-use crate::{sid, vm};
+use crate::{go, sid, vm};
 
 /// Makes a part in the cache unless a fresh one is there, and answers what it did.
 type Part = fn(&Path) -> Result<String>;
@@ -23,17 +24,22 @@ const CACHED: &[(&str, Part)] = &[("virtual machine", vm::setup), ("sid root", s
 /// Debian packages, each with the reason why it is here.
 const PACKAGES: &[(&str, &str)] = &[
     ("busybox-static", "the image of test pods, and the virtual machine's userland"),
+    ("ca-certificates", "lets Go trust the module proxy"),
     ("catatonit", "the pause container of podman"),
     ("debootstrap", "makes the sid root"),
+    (GO, "builds the sample device plugin, the peer of the benchmarks and a test"),
     ("podman", "the peer of the benchmarks"),
     ("qemu-system-x86", "runs the virtual machine"),
 ];
 
+/// Any Go will do, also one that is no package.
+const GO: &str = "golang-go";
+
 /// Installs what is missing.
 pub fn run(project: &Project) -> Result<()> {
-    let missing: Vec<&str> = PACKAGES.iter().map(|(name, _)| *name).filter(|name| !is_installed(name)).collect();
+    let missing: Vec<&str> = PACKAGES.iter().map(|(name, _)| *name).filter(|name| !is_here(name)).collect();
     if missing.is_empty() {
-        println!("Debian packages: all {} are installed", PACKAGES.len());
+        println!("Debian packages: all {} are here", PACKAGES.len());
     } else {
         for (name, reason) in PACKAGES.iter().filter(|(name, _)| missing.contains(name)) {
             println!("Debian package {name} is missing: {reason}");
@@ -44,6 +50,7 @@ pub fn run(project: &Project) -> Result<()> {
     for (name, part) in CACHED {
         println!("{}", step::timed(name, || make(*part, &project.cache))?);
     }
+    println!("{}", step::timed("sample device plugin", || go::setup(&project.cache))?);
     Ok(())
 }
 
@@ -59,6 +66,11 @@ fn make(part: Part, cache: &Path) -> Result<String> {
         update()?;
         part(cache)
     })
+}
+
+/// Whether a package is installed, or what it is for has come another way.
+fn is_here(package: &str) -> bool {
+    is_installed(package) || (package == GO && go::installed().is_some())
 }
 
 fn is_installed(package: &str) -> bool {

@@ -13,6 +13,10 @@ use tokio::time::timeout;
 /// How long a list may take to come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The sample's paths are fixed, and it makes files in `/tmp`: it gets a view of its own of both, and leaves nothing.
+const SAMPLE: &str = "exec 3< \"$2\" && mount -t tmpfs none /var/lib && mkdir /var/lib/kubelet && \
+     mount --bind \"$1\" /var/lib/kubelet && mount -t tmpfs none /tmp && exec /proc/self/fd/3";
+
 /// The programs that are measured.
 #[derive(Clone, Debug)]
 pub struct Plugins {
@@ -103,11 +107,9 @@ impl Plugin {
                 command.arg("--kubelet-directory").arg(node).arg("--lock-directory").arg(node.join("locks"));
                 command
             }
-            // Its paths are fixed, so it gets a view of its own of them.
             Self::Sample(program) => {
-                let script = "mkdir -p /var/lib/kubelet && mount --bind \"$1\" /var/lib/kubelet && exec \"$2\"";
                 let mut command = Command::new("unshare");
-                command.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]).arg(node).arg(program);
+                command.args(["--mount", "--propagation", "private", "sh", "-c", SAMPLE, "sh"]).arg(node).arg(program);
                 command
             }
             Self::Gdp(program, devices) => {
