@@ -33,19 +33,29 @@ impl Podman {
     }
 
     fn set_up() -> Result<Self> {
-        let podman = Self { folder: TempDir::with_prefix("outrigger-bench-podman-")? };
-        fs::write(
-            podman.folder.path().join("containers.conf"),
-            "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n",
-        )?;
+        let podman = Self::empty()?;
         let image = podman.folder.path().join("image/bin");
         fs::create_dir_all(&image)?;
         fs::copy("/bin/busybox", image.join("busybox")).context("no /bin/busybox; install busybox-static")?;
         for applet in ["sh", "true", "sleep"] {
             std::os::unix::fs::symlink("busybox", image.join(applet))?;
         }
-        let tree = podman.folder.path().join("image");
-        podman.sh(&format!("tar -C {} -c . | podman import - {IMAGE}", tree.display()))?;
+        let (tree, archive) = (podman.folder.path().join("image"), podman.folder.path().join("image.tar"));
+        let tar = Command::new("tar").arg("-C").arg(&tree).arg("-cf").arg(&archive).arg(".").status()?;
+        if !tar.success() {
+            bail!("cannot pack {}", tree.display());
+        }
+        podman.run(&["import", &archive.to_string_lossy(), IMAGE])?;
+        Ok(podman)
+    }
+
+    /// A Podman without images, whose storage is its own and goes with it.
+    pub fn empty() -> Result<Self> {
+        let podman = Self { folder: TempDir::with_prefix("outrigger-podman-")? };
+        fs::write(
+            podman.folder.path().join("containers.conf"),
+            "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n",
+        )?;
         Ok(podman)
     }
 
@@ -58,26 +68,44 @@ impl Podman {
 
     /// Starts the pod and waits for the end of its container `main`.
     pub fn play(&self, manifest: &Path, pod: &str) -> Result<()> {
-        let play = format!("podman --cgroup-manager=cgroupfs kube play --network=host {}", manifest.display());
-        self.sh(&format!("{play} && podman --cgroup-manager=cgroupfs wait {pod}-main"))
+        self.run(&["kube", "play", "--network=host", &manifest.to_string_lossy()])?;
+        self.run(&["wait", &format!("{pod}-main")]).map(drop)
     }
 
     /// Removes the pod.
     pub fn remove(&self, pod: &str) -> Result<()> {
-        self.sh(&format!("podman --cgroup-manager=cgroupfs pod rm -f {pod}"))
+        self.run(&["pod", "rm", "-f", pod]).map(drop)
     }
 
-    fn sh(&self, script: &str) -> Result<()> {
-        let script = format!("umount /sys/fs/cgroup/unified 2>/dev/null; {script}");
-        let output = Command::new("unshare")
-            .args(["--mount", "sh", "-ec", &script])
-            .env("CONTAINERS_CONF", self.folder.path().join("containers.conf"))
-            .stdin(Stdio::null())
-            .output()
-            .context("cannot start podman")?;
+    /// What a command of Podman writes; its failure with what it complains of.
+    pub fn run(&self, args: &[&str]) -> Result<String> {
+        let output = self.command(args).output().context("cannot start podman")?;
         if !output.status.success() {
-            bail!("{script}: {}", String::from_utf8_lossy(&output.stderr));
+            bail!("podman {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
         }
-        Ok(())
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// A command of Podman, not yet started.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("unshare");
+        command.args([
+            "--mount",
+            "sh",
+            "-c",
+            "umount /sys/fs/cgroup/unified 2>/dev/null; exec podman \"$@\"",
+            "podman",
+        ]);
+        command.arg("--root").arg(self.folder.path().join("root"));
+        command.arg("--runroot").arg(self.folder.path().join("runroot")).arg("--cgroup-manager=cgroupfs").args(args);
+        command.env("CONTAINERS_CONF", self.folder.path().join("containers.conf")).stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        // The folder cannot go while something in it runs; a failure shows as that.
+        let _ = self.run(&["rm", "--all", "--force", "--time", "0"]);
     }
 }

@@ -4,6 +4,7 @@ mod cache;
 mod check;
 mod ci;
 mod go;
+mod image;
 mod measure;
 mod parts;
 mod project;
@@ -14,7 +15,7 @@ mod test;
 mod tidy;
 mod vm;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 
 /// The only door to checking, testing and measuring this project.
 #[derive(Parser)]
@@ -34,15 +35,11 @@ enum Door {
     Bench(measure::BenchArgs),
     /// The tests' loops at full length
     Soak(measure::SoakArgs),
+    /// A container image with the executable, as an OCI layout and an archive, without a daemon
+    Image(image::Args),
     /// A small virtual machine with cgroup v2, more CPUs, NUMA nodes
     #[command(subcommand)]
-    Vm(Vm),
-}
-
-#[derive(Subcommand)]
-enum Vm {
-    /// Run a test executable in it and end with its exit code
-    Run(vm::RunArgs),
+    Vm(vm::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -55,6 +52,7 @@ fn main() -> std::process::ExitCode {
         Door::Ci => ci::run(&project),
         Door::Bench(args) => measure::bench(&project, &args),
         Door::Soak(args) => measure::soak(&project, &args),
-        Door::Vm(Vm::Run(args)) => step::end_like(vm::run(&project.cache, &args)?),
+        Door::Image(args) => image::run(&project, &args),
+        Door::Vm(vm::Args::Run(args)) => step::end_like(vm::run(&project.cache, &args)?),
     }))
 }

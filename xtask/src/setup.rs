@@ -24,7 +24,7 @@ const CACHED: &[(&str, Part)] = &[("virtual machine", vm::setup), ("sid root", s
 /// Debian packages, each with the reason why it is here.
 const PACKAGES: &[(&str, &str)] = &[
     ("busybox-static", "the image of test pods, and the virtual machine's userland"),
-    ("ca-certificates", "lets Go trust the module proxy"),
+    ("ca-certificates", "lets Go trust the module proxy, and the image's programs others"),
     ("catatonit", "the pause container of podman"),
     ("debootstrap", "makes the sid root"),
     (GO, "builds the sample device plugin, the peer of the benchmarks and a test"),

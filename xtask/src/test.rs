@@ -14,7 +14,7 @@ use clap::Parser;
 use crate::parts::{self, Environment, RealTest};
 use crate::project::{self, Project};
 use crate::step::{self, Found};
-use crate::{tidy, vm};
+use crate::{image, tidy, vm};
 
 /// Tests of the workspace that run once more in the virtual machine, since what they prove is the kernel's: cgroup v2.
 /// With the tests of each that are left out there.
@@ -57,16 +57,17 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
     })?;
     let mut left_out = Vec::new();
     if let Some(package) = parts::end_to_end(project) {
-        let executable = step::timed("the executable", || {
+        let (executable, image) = step::timed("the executable, and the image with it", || {
             let executable = executable(project, "thin")?;
             note(&mut failed, tidy::symbols::check(&executable))?;
-            Ok(executable)
+            let image = image::of(project, &executable)?;
+            Ok((executable, image))
         })?;
         step::timed("tests on real parts", || {
             let mut cargo = project.cargo();
             cargo.args(["test", "--package", &package.name, "--lib", "--bins"]);
             note(&mut failed, step::command(cargo.args(&args.filter)))?;
-            let here = RealParts { project, package, executable, args };
+            let here = RealParts { project, package, executable, image, args };
             for test in parts::real_tests(package)? {
                 match here.run(&test) {
                     Ok(outcome) => left_out.extend(outcome),
@@ -117,6 +118,7 @@ struct RealParts<'p> {
     project: &'p Project,
     package: &'p Package,
     executable: PathBuf,
+    image: PathBuf,
     args: &'p Args,
 }
 
@@ -126,7 +128,7 @@ impl RealParts<'_> {
             Place::Here(environment) => {
                 let mut cargo = self.project.cargo_within(REAL_PART_LIMIT);
                 cargo.args(["test", "--package", &self.package.name, "--test", &test.name]).args(&self.args.filter);
-                cargo.envs(environment).env("OUTRIGGER_BIN", &self.executable);
+                cargo.envs(environment).env("OUTRIGGER_BIN", &self.executable).env("OUTRIGGER_IMAGE", &self.image);
                 step::timed(&test.name, || step::command(&mut cargo))?;
                 Ok(None)
             }

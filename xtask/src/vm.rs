@@ -13,7 +13,6 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
 
 use crate::cache;
 
@@ -23,8 +22,15 @@ const KERNEL: &str = "linux-image-cloud-amd64";
 /// How old a kernel may be.
 const FRESH: Duration = Duration::from_secs(14 * 24 * 3600);
 
+/// `cargo xtask vm`.
+#[derive(clap::Subcommand, Debug)]
+pub enum Args {
+    /// Run a test executable in it and end with its exit code
+    Run(RunArgs),
+}
+
 /// `cargo xtask vm run`.
-#[derive(Args, Clone, Debug)]
+#[derive(clap::Args, Clone, Debug)]
 pub struct RunArgs {
     /// How many CPUs the machine has
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=8))]
