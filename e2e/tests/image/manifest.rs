@@ -1,4 +1,4 @@
-//! What a DaemonSet asks of a container runtime, as the flags of one: no more than its own container says.
+//! What a `DaemonSet` asks of a container runtime, as the flags of one: no more than its own container says.
 
 use std::path::Path;
 
