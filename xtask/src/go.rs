@@ -1,167 +1,213 @@
-//! Real parts that are written in Go: built from the module proxy, at the versions and sums that stand beside this file.
+//! Programs built from Go modules by the Go toolchain, kept in the cache beside the target directory.
 //!
 //! ```text
-//! a Go that is new enough ────────────────────────────┐
-//! an older one ──golang.org/toolchain──► the one asked for ──build──► cache: sample-device-plugin-KEY/
+//! go/mod, go/build       Go's own caches, shared by all that is built here
+//! go/scratch/NAME-1.2.3  the module that requires what is built
+//! cluster/NAME-1.2.3     the programs
 //! ```
 //!
-//! Debian 12 has Go 1.19, which cannot fetch a newer Go by itself (Go can since 1.21) but can fetch its module. What it does
-//! not do: it installs no Go. Modules and compiled packages go where Go keeps them (`go env GOMODCACHE GOCACHE`).
+//! What is there is not built again. A program is built under another name and renamed, so that a build that is killed
+//! leaves nothing that looks whole. What it does not do: it pulls nothing but Go modules.
 
-use std::fs;
+pub mod toolchain;
+
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::step::{self, CannotRunHere};
-use crate::{cache, measure};
+use crate::{cache, step};
 
-/// The executable's name, and the name of its folder in the cache before the key.
-const NAME: &str = "sample-device-plugin";
-
-/// What it is built from.
-const PACKAGE: &str = "k8s.io/kubernetes/test/images/sample-device-plugin";
-const GO_MOD: &str = include_str!("sample-device-plugin/go.mod");
-const GO_SUM: &str = include_str!("sample-device-plugin/go.sum");
-
-/// Where Go lies that is not on the path: its own installation's place, and Debian's.
-const PLACES: &[&str] = &["/usr/local/go/bin/go", "/usr/lib/go/bin/go"];
-
-/// Kubernetes' sample device plugin; `None` where [`setup`] has not run.
-pub fn sample_device_plugin(cache: &Path) -> Option<PathBuf> {
-    let executable = directory(cache).join(NAME);
-    executable.is_file().then_some(executable)
+/// A Go module whose programs are wanted, and how they are built.
+#[derive(Debug, Clone)]
+pub struct Module {
+    /// Names its directories.
+    pub name: &'static str,
+    /// The module's path.
+    pub path: &'static str,
+    /// Its version, without the `v`.
+    pub version: String,
+    /// Further modules of the same version.
+    pub beside: &'static [&'static str],
+    /// Whether it replaces modules by folders of its own tree, as Kubernetes does: each of them is served as v0.MINOR.PATCH.
+    pub is_staged: bool,
+    /// Build tags.
+    pub tags: &'static str,
+    /// What the linker sets, as in `-X`: variables and their values.
+    pub values: Vec<(String, String)>,
+    /// Whether it needs a C compiler.
+    pub uses_c: bool,
+    /// Its programs: the name of each and the package that makes it.
+    pub programs: Vec<(&'static str, String)>,
 }
 
-/// Go, of whatever version: `GO_BIN`, the path, or where it is installed by hand.
-pub fn installed() -> Option<PathBuf> {
-    measure::peer("go").or_else(|| PLACES.iter().map(PathBuf::from).find(|place| place.is_file()))
-}
-
-/// Builds the sample device plugin unless it is there. Needs Go and its module proxy, no root rights.
-pub fn setup(cache: &Path) -> Result<String> {
-    if let Some(executable) = sample_device_plugin(cache) {
-        return Ok(format!("sample device plugin: {} is there", executable.display()));
+impl Module {
+    /// Where its programs lie.
+    pub fn directory(&self, cache: &Path) -> PathBuf {
+        cache.join("cluster").join(self.label())
     }
-    let Some(go) = installed() else {
-        bail!(CannotRunHere(
-            "no `go` here, and the sample device plugin is built with it: install golang-go or https://go.dev/dl"
-                .into()
-        ));
-    };
-    for old in cache::entries(cache, NAME)? {
-        fs::remove_dir_all(&old).with_context(|| format!("cannot remove the old {}", old.display()))?;
+
+    /// Where this program lies; `None` where it is not built.
+    pub fn program(&self, cache: &Path, name: &str) -> Option<PathBuf> {
+        Some(self.directory(cache).join(name)).filter(|program| program.is_file())
     }
-    let partial = cache.join(format!("{NAME}-partial"));
-    let made = partial.join("made");
-    fs::create_dir_all(&made).with_context(|| format!("cannot make {}", made.display()))?;
-    let go = if version(&go)? >= needed() { go } else { fetch(&go, &partial)? };
-    build(&go, &partial.join("source"), &made.join(NAME))?;
-    fs::rename(&made, directory(cache))?;
-    fs::remove_dir_all(&partial)?;
-    Ok(format!("sample device plugin: built {}", directory(cache).join(NAME).display()))
+
+    /// The programs that are not built.
+    pub fn missing(&self, cache: &Path) -> Vec<&(&'static str, String)> {
+        self.programs.iter().filter(|(name, _)| self.program(cache, name).is_none()).collect()
+    }
+
+    /// Its name and version.
+    pub fn label(&self) -> String {
+        format!("{}-{}", self.name, self.version)
+    }
+
+    fn linker_flags(&self) -> String {
+        let values = self.values.iter().map(|(variable, value)| format!(" -X {variable}={value}"));
+        format!("-s -w{}", values.collect::<String>())
+    }
 }
 
-fn directory(cache: &Path) -> PathBuf {
-    cache.join(format!("{NAME}-{}", cache::key(&[GO_MOD, GO_SUM])))
+/// Builds what is missing of these modules. One build runs at a time in a cache; a second waits for it.
+pub fn build(cache: &Path, modules: &[Module]) -> Result<()> {
+    if modules.iter().all(|module| module.missing(cache).is_empty()) {
+        return Ok(());
+    }
+    toolchain::check()?;
+    fs::create_dir_all(cache.join("go")).with_context(|| format!("cannot make {}/go", cache.display()))?;
+    let lock = File::create(cache.join("go/lock")).context("cannot make the lock of the Go caches")?;
+    lock.lock().context("cannot lock the Go caches")?;
+    let go = Go { program: toolchain::find(cache)?, cache };
+    for module in modules {
+        go.build(module)?;
+    }
+    Ok(())
 }
 
-/// Builds the package in a module of its own, with these versions and sums or not at all.
-fn build(go: &Path, source: &Path, executable: &Path) -> Result<()> {
-    fs::create_dir(source)?;
-    fs::write(source.join("go.mod"), GO_MOD)?;
-    fs::write(source.join("go.sum"), GO_SUM)?;
-    let mut build = alone(go, "-mod=readonly");
-    build.args(["build", "-trimpath", "-ldflags=-s -w", "-o"]).arg(executable).arg(PACKAGE);
-    build.current_dir(source).env("CGO_ENABLED", "0");
-    cache::run_quietly(&mut build).with_context(|| format!("cannot build {PACKAGE}; its modules come from GOPROXY"))
+/// The toolchain with the caches of the project.
+struct Go<'c> {
+    program: PathBuf,
+    cache: &'c Path,
 }
 
-/// Fetches the Go of `go.mod` as the module that it also is; Go's database of sums vouches for it.
-fn fetch(go: &Path, folder: &Path) -> Result<PathBuf> {
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => {
-            bail!(CannotRunHere(format!("no Go is fetched for {other}: install one of at least {}", directive("go"))))
+impl Go<'_> {
+    fn build(&self, module: &Module) -> Result<()> {
+        let missing = module.missing(self.cache);
+        if missing.is_empty() {
+            return Ok(());
         }
-    };
-    let version = format!("v0.0.1-{}.linux-{architecture}", directive("toolchain"));
-    let mut download = alone(go, "-modcacherw");
-    download.args(["mod", "download", &format!("golang.org/toolchain@{version}")]);
-    let modules = folder.join("modules");
-    download.current_dir(folder).env("GOPATH", folder).env("GOMODCACHE", &modules);
-    cache::run_quietly(&mut download).context("cannot fetch a newer Go")?;
-    let root = modules.join(format!("golang.org/toolchain@{version}"));
-    // What a module cannot hold is put right as Go itself does it (cmd/go/internal/toolchain, 1.26).
-    fs::copy(root.join("src/_go.mod"), root.join("src/go.mod"))?;
-    for programs in ["bin".to_owned(), format!("pkg/tool/linux_{architecture}")] {
-        for program in fs::read_dir(root.join(programs))? {
-            cache::make_executable(&program?.path())?;
+        let directory = module.directory(self.cache);
+        fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let scratch = self.scratch(module)?;
+        for (name, package) in missing {
+            let partial = directory.join(format!(".{name}.partial"));
+            step::timed(&format!("build {} {name}", module.label()), || {
+                let mut go = self.command(&scratch);
+                go.env("CGO_ENABLED", if module.uses_c { "1" } else { "0" });
+                go.args(["build", "-tags", module.tags, "-ldflags", &module.linker_flags(), "-o"]);
+                cache::run_quietly(go.arg(&partial).arg(package))
+            })?;
+            fs::rename(&partial, directory.join(name))?;
         }
+        Ok(())
     }
-    Ok(root.join("bin/go"))
+
+    /// Makes the module that requires it. A module's own `replace` lines count only where it is the main one, so those that
+    /// matter are repeated.
+    fn scratch(&self, module: &Module) -> Result<PathBuf> {
+        let scratch = self.cache.join("go/scratch").join(module.label());
+        fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
+        let mut text = format!("module scratch\n\ngo {}.{}.0\n", toolchain::OLDEST.0, toolchain::OLDEST.1);
+        for path in std::iter::once(&module.path).chain(module.beside) {
+            text += &format!("require {path} v{}\n", module.version);
+        }
+        if module.is_staged {
+            let own = self.own_manifest(&scratch, module)?;
+            let staged = staged_version(&module.version);
+            text += &replaced(&own).map(|path| format!("replace {path} => {path} {staged}\n")).collect::<String>();
+        }
+        fs::write(scratch.join("go.mod"), text)?;
+        let _ = fs::remove_file(scratch.join("go.sum"));
+        Ok(scratch)
+    }
+
+    /// The module's own `go.mod`.
+    fn own_manifest(&self, scratch: &Path, module: &Module) -> Result<String> {
+        let named = format!("{}@v{}", module.path, module.version);
+        let output = self.command(scratch).args(["mod", "download", "-json", &named]).output();
+        let output = output.context("cannot start go")?;
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let Some(path) = told["GoMod"].as_str() else {
+            let reason = told["Error"].as_str().map_or_else(|| String::from_utf8_lossy(&output.stderr), Into::into);
+            bail!("the Go module {named} cannot be had: {reason}");
+        };
+        fs::read_to_string(path).with_context(|| format!("cannot read {path}"))
+    }
+
+    fn command(&self, directory: &Path) -> Command {
+        let mut go = toolchain::alone(&self.program, "-trimpath -buildvcs=false -mod=mod");
+        go.env("GOMODCACHE", self.cache.join("go/mod")).env("GOCACHE", self.cache.join("go/build"));
+        go.current_dir(directory);
+        go
+    }
 }
 
-/// Go as it is there, with these flags and none of the user's.
-fn alone(go: &Path, flags: &str) -> Command {
-    let mut command = Command::new(go);
-    command.env_remove("GOROOT").env("GOTOOLCHAIN", "local").env("GOWORK", "off").env("GOFLAGS", flags);
-    command
+/// The modules that a manifest replaces by folders of `./staging`.
+fn replaced(manifest: &str) -> impl Iterator<Item = &str> {
+    manifest.lines().filter_map(|line| {
+        let (path, target) = line.trim().trim_start_matches("replace ").split_once(" => ")?;
+        target.starts_with("./staging/").then_some(path)
+    })
 }
 
-/// Major and minor version of a Go.
-fn version(go: &Path) -> Result<(u32, u32)> {
-    let said = step::output(alone(go, "").args(["env", "GOVERSION"]).current_dir("/"))?;
-    number(said.trim().trim_start_matches("go")).with_context(|| format!("{} has the version {said}", go.display()))
-}
-
-fn needed() -> (u32, u32) {
-    number(directive("go")).expect("go.mod names its Go")
-}
-
-/// `1.26.5` and `1.27rc1` begin with two numbers.
-fn number(version: &str) -> Option<(u32, u32)> {
-    let (major, rest) = version.split_once('.')?;
-    let minor = rest.split(|letter: char| !letter.is_ascii_digit()).next()?;
-    Some((major.parse().ok()?, minor.parse().ok()?))
-}
-
-/// What a line of `go.mod` says.
-fn directive(name: &str) -> &'static str {
-    let mut lines = GO_MOD.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    lines.next().expect("go.mod has this line")
+/// `v0.36.3` for `1.36.3`.
+fn staged_version(version: &str) -> String {
+    format!("v0.{}", version.split_once('.').map_or(version, |(_, rest)| rest))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn go_mod_names_the_go_that_builds_and_the_one_that_is_fetched() {
-        assert_eq!(needed(), number(directive("toolchain").trim_start_matches("go")).unwrap());
-        assert!(number("1.19.8").unwrap() < needed());
-        assert_eq!((number("1.27rc1"), number("1.26-devel"), number("tip")), (Some((1, 27)), Some((1, 26)), None));
+    fn module(programs: &[&'static str]) -> Module {
+        Module {
+            name: "thing",
+            path: "example.com/thing",
+            version: "1.2.3".into(),
+            beside: &[],
+            is_staged: false,
+            tags: "",
+            values: vec![("example.com/thing.version".into(), "1.2.3".into())],
+            uses_c: false,
+            programs: programs.iter().map(|name| (*name, format!("example.com/thing/{name}"))).collect(),
+        }
     }
 
     #[test]
-    fn every_module_that_is_replaced_has_the_version_of_kubernetes() {
-        let kubernetes = GO_MOD.lines().find_map(|line| line.strip_prefix("require k8s.io/kubernetes v1.")).unwrap();
-        let replaced: Vec<&str> =
-            GO_MOD.lines().filter_map(|line| line.split_once(" => ").map(|(_, new)| new)).collect();
-        let is_same = |new: &&str| new.ends_with(&format!(" v0.{kubernetes}"));
-        assert!(!replaced.is_empty() && replaced.iter().all(is_same), "{replaced:?}");
-    }
-
-    #[test]
-    fn what_was_built_is_not_built_again() {
+    fn a_program_that_is_there_is_not_built_again() {
         let cache = tempfile::tempdir().unwrap();
-        assert_eq!(sample_device_plugin(cache.path()), None);
-        let executable = directory(cache.path()).join(NAME);
-        fs::create_dir(directory(cache.path())).unwrap();
-        fs::write(&executable, "").unwrap();
-        assert_eq!(sample_device_plugin(cache.path()).as_deref(), Some(executable.as_path()));
-        assert!(setup(cache.path()).unwrap().ends_with("is there"));
+        let both = module(&["one", "two"]);
+        let directory = both.directory(cache.path());
+        assert_eq!(directory, cache.path().join("cluster/thing-1.2.3"));
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("one"), "").unwrap();
+        fs::write(directory.join(".two.partial"), "").unwrap();
+        let missing: Vec<&str> = both.missing(cache.path()).into_iter().map(|(name, _)| *name).collect();
+        assert_eq!(missing, ["two"]);
+        build(cache.path(), &[module(&["one"])]).unwrap();
+        assert!(!cache.path().join("go").exists());
+    }
+
+    #[test]
+    fn only_what_lies_in_the_staging_folder_is_replaced() {
+        let manifest = "replace (\n\tk8s.io/api => ./staging/src/k8s.io/api\n\ta.b/c => a.b/d v1\n)\nreplace k8s.io/kms => ./staging/src/k8s.io/kms\n";
+        assert_eq!(replaced(manifest).collect::<Vec<_>>(), ["k8s.io/api", "k8s.io/kms"]);
+        assert_eq!(staged_version("1.36.3"), "v0.36.3");
+    }
+
+    #[test]
+    fn the_linker_sets_what_a_program_tells_of_itself() {
+        assert_eq!(module(&[]).linker_flags(), "-s -w -X example.com/thing.version=1.2.3");
     }
 }

@@ -3,6 +3,8 @@
 mod cache;
 mod check;
 mod ci;
+mod cluster;
+mod door;
 mod go;
 mod image;
 mod measure;
@@ -15,44 +17,6 @@ mod test;
 mod tidy;
 mod vm;
 
-use clap::Parser;
-
-/// The only door to checking, testing and measuring this project.
-#[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask")]
-enum Door {
-    /// Format, lints, tidy and documentation, all with warnings denied
-    Check,
-    /// All tests that can run here; with CI=true a missing part is a failure
-    Test(test::Args),
-    /// Install the real parts that tests need (as root, on Debian)
-    Setup,
-    /// Budgets, module docs, dependency edges, bans, manifests
-    Tidy(tidy::Args),
-    /// Setup, check and test, with the time of each
-    Ci,
-    /// Figures beside those of the program that a user would pick instead
-    Bench(measure::BenchArgs),
-    /// The tests' loops at full length
-    Soak(measure::SoakArgs),
-    /// A container image with the executable, as an OCI layout and an archive, without a daemon
-    Image(image::Args),
-    /// A small virtual machine with cgroup v2, more CPUs, NUMA nodes
-    #[command(subcommand)]
-    Vm(vm::Args),
-}
-
 fn main() -> std::process::ExitCode {
-    let door = Door::parse();
-    step::exit_code(project::Project::here().and_then(|project| match door {
-        Door::Check => check::run(&project),
-        Door::Test(args) => test::run(&project, &args),
-        Door::Setup => setup::run(&project),
-        Door::Tidy(args) => tidy::run(&project, &args),
-        Door::Ci => ci::run(&project),
-        Door::Bench(args) => measure::bench(&project, &args),
-        Door::Soak(args) => measure::soak(&project, &args),
-        Door::Image(args) => image::run(&project, &args),
-        Door::Vm(vm::Args::Run(args)) => step::end_like(vm::run(&project.cache, &args)?),
-    }))
+    step::exit_code(door::open())
 }

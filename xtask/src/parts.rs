@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{Package, TargetKind};
 
+use crate::cluster::parts;
 use crate::project::Project;
 use crate::step::Found;
-use crate::{go, measure, sid, vm};
+use crate::{measure, sid, vm};
 
 /// What a part gives its tests when it is here: environment variables.
 pub type Environment = Vec<(&'static str, PathBuf)>;
@@ -101,7 +102,8 @@ fn part(name: &str) -> Result<Part> {
 /// The one that `SAMPLE_DEVICE_PLUGIN_BIN` names already, else the one that was built.
 fn sample_device_plugin(cache: &Path) -> Option<Environment> {
     let named = std::env::var_os(SAMPLE_DEVICE_PLUGIN).map(PathBuf::from);
-    named.or_else(|| go::sample_device_plugin(cache)).map(|path| vec![(SAMPLE_DEVICE_PLUGIN, path)])
+    let built = || parts::sample_device_plugin().program(cache, "sample-device-plugin");
+    named.or_else(built).map(|path| vec![(SAMPLE_DEVICE_PLUGIN, path)])
 }
 
 fn sid_root(cache: &Path) -> Option<Environment> {

@@ -11,6 +11,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use crate::cluster::parts;
 use crate::project::Project;
 use crate::step::{self, CannotRunHere};
 use crate::{go, sid, vm};
@@ -50,7 +51,7 @@ pub fn run(project: &Project) -> Result<()> {
     for (name, part) in CACHED {
         println!("{}", step::timed(name, || make(*part, &project.cache))?);
     }
-    println!("{}", step::timed("sample device plugin", || go::setup(&project.cache))?);
+    go::build(&project.cache, &[parts::sample_device_plugin()])?;
     Ok(())
 }
 
@@ -70,7 +71,7 @@ fn make(part: Part, cache: &Path) -> Result<String> {
 
 /// Whether a package is installed, or what it is for has come another way.
 fn is_here(package: &str) -> bool {
-    is_installed(package) || (package == GO && go::installed().is_some())
+    is_installed(package) || (package == GO && go::toolchain::installed().is_some())
 }
 
 fn is_installed(package: &str) -> bool {
