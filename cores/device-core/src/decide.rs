@@ -98,6 +98,21 @@ pub struct Listed {
     pub since: Duration,
 }
 
+impl Decision {
+    /// A unit that is listed.
+    pub fn listed(&self, resource: &str, id: &str) -> Option<&Listed> {
+        self.lists.iter().find(|list| &*list.resource == resource)?.unit(id)
+    }
+}
+
+impl List {
+    /// A unit of it.
+    pub fn unit(&self, id: &str) -> Option<&Listed> {
+        let place = self.listed.binary_search_by(|listed| (*listed.unit.id).cmp(id)).ok()?;
+        self.listed.get(place)
+    }
+}
+
 impl Listed {
     /// Whether the kubelet is told that it is healthy.
     pub fn is_healthy(&self) -> bool {

@@ -6,9 +6,11 @@
 //! the machine ───────┘  └── claims ◄── ask ◄──────────────────────── kubelet
 //! ```
 //!
-//! Each part is a task of its own, and all of them run on one thread.
+//! Each part is a task of its own, and all of them run on one thread; what takes longer with more devices, looking and
+//! deciding, is done on another.
 
 mod ask;
+mod clerk;
 mod desk;
 mod give;
 mod ledger;
@@ -28,8 +30,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use outrigger_config::Address;
-use outrigger_device_core::decide::State;
-use outrigger_device_core::picture::Picture;
 use outrigger_device_plugin::{DevicePlugin, Place, ResourceName};
 use outrigger_host::{Locks, Watches};
 use outrigger_runtime::admin::Listener;
@@ -47,7 +47,7 @@ use crate::commands::check::writable;
 use crate::inventory::Inventory;
 use crate::settings::{Configuration, Settings, Surroundings};
 use crate::survey::Changes;
-use desk::Decided;
+use clerk::{Clerk, Verdict};
 use ledger::Ledger;
 use metrics::Metrics;
 use offers::Offers;
@@ -100,7 +100,7 @@ fn run(
     let filter = log_level.parse().context("the level of logs")?;
     let log_level = start_logging(filter).context("cannot log")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let stop = stop_on_signals_but_hangup().context("cannot handle signals")?;
         let admin = match &configuration.settings.admin {
             Some(address) => Some(listen(address).await?),
@@ -108,7 +108,10 @@ fn run(
         };
         let parts = Parts { source: Arc::new(source), around, configuration, inventory, admin, log_level };
         serve(parts, stop.token().clone()).await
-    })
+    });
+    // A look at a dead disk may take for ever, and nobody wants to know what it sees.
+    runtime.shutdown_background();
+    ended
 }
 
 /// What a node agent is made of.
@@ -151,16 +154,18 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
     let socket = claims::socket(&settings.kubelet_directory);
     // What pods have already must not leave the list for a moment; a kubelet that is slow to tell is not waited for.
     let known = timeout(FIRST_CLAIMS, claims::holders(&socket)).await.ok().and_then(Result::ok).unwrap_or_default();
-    let mut ledger = Ledger::new(locks(&settings));
-    let (picture, first) = first_look(inventory, &known, &mut ledger);
+    let locks = locks(&settings);
+    let mut ledger = Ledger::new(locks.clone());
+    let mut clerk = Clerk::new(inventory, locks);
+    let first = first_look(&mut clerk, &known, &mut ledger);
     let readiness = Readiness::new();
-    let names = first.decision.lists.iter().filter_map(|list| ResourceName::new(&list.resource).ok());
+    let names = first.decided.decision.lists.iter().filter_map(|list| ResourceName::new(&list.resource).ok());
     let conditions: BTreeMap<_, _> = names.map(|name| (name.clone(), readiness.condition(name.to_string()))).collect();
-    let (decided, seen) = watch::channel(first.clone());
-    let (offers, wanted) = Offers::new(asks, seen);
+    let (decided, seen) = watch::channel(first.decided.clone());
+    let (offers, wanted) = Offers::new(asks, seen, metrics.clone());
     let locked = ledger.directory().map(|directory| watches.contents(directory));
     let out = Outbox { offers, decided, ask_claims, metrics: metrics.clone() };
-    let owner = Owner::begin(picture, first, ledger, out);
+    let owner = Owner::begin(clerk, first, ledger, out);
     let inbox = Inbox { asks: asked, holders, inventories: rules, changes, locked };
     let reload = Reload { source, around, configuration, inventories, metrics: metrics.clone() };
 
@@ -178,16 +183,16 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
 }
 
 /// What there is, beside the claims that are known already; their locks are taken, or waited for.
-fn first_look(inventory: Arc<Inventory>, known: &Holders, ledger: &mut Ledger) -> (Picture, Decided) {
-    let picture = inventory.picture();
-    let decide = |ledger: &Ledger| inventory.decide(&picture, &ledger.claims(), &State::default(), Duration::ZERO);
-    ledger.told(known, std::iter::empty(), Duration::ZERO);
-    let mut decision = decide(ledger);
-    if !known.is_empty() {
-        ledger.told(known, owner::units(&decision), Duration::ZERO);
-        decision = decide(ledger);
+fn first_look(clerk: &mut Clerk, known: &Holders, ledger: &mut Ledger) -> Verdict {
+    clerk.look();
+    ledger.told(known, Duration::ZERO);
+    clerk.learn(ledger.take_news());
+    let first = clerk.decide(Duration::ZERO);
+    if !ledger.follow(&first.decided.decision, &clerk.elsewhere(), Duration::ZERO) {
+        return first;
     }
-    (picture, Decided { inventory, decision: Arc::new(decision) })
+    clerk.learn(ledger.take_news());
+    clerk.decide(Duration::ZERO)
 }
 
 /// Where the kubelet is served; a directory that is not there, or not for us, cannot be mended by waiting.

@@ -16,7 +16,7 @@ use outrigger_host::devices::{Roots, Scope, expand, look, path, probe};
 
 use crate::settings::Settings;
 
-pub use changes::Changes;
+pub use changes::{Changes, Followed};
 
 /// Where to look.
 #[derive(Clone, Debug)]

@@ -18,9 +18,11 @@ use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, DirEntryExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
@@ -36,6 +38,10 @@ const INITIAL_PROCESSES: &str = "pid:[4026531836]";
 
 /// How much of a holder's text is read, in bytes.
 const MAX_TEXT: u64 = 4096;
+
+/// How long is waited for the end of somebody's look at a lock, and how often: a look takes microseconds.
+const LOOK: Duration = Duration::from_micros(200);
+const LOOKS: u32 = 250;
 
 /// The directory of a machine's locks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +114,23 @@ impl Locks {
 
     /// Tries to lock one thing of a kind; `text`, one line, tells others who has it. Names are file names.
     pub fn try_lock(&self, kind: &str, name: &str, text: &str) -> Result<Attempt, LockError> {
+        let mut looks = 0..LOOKS;
+        self.try_lock_beside(kind, name, text, || {
+            looks.next().is_some_and(|_| {
+                sleep(LOOK);
+                true
+            })
+        })
+    }
+
+    /// As [`Locks::try_lock`]; `waits` lets somebody's look end, or tells that it has taken too long to be one.
+    fn try_lock_beside(
+        &self,
+        kind: &str,
+        name: &str,
+        text: &str,
+        mut waits: impl FnMut() -> bool,
+    ) -> Result<Attempt, LockError> {
         let directory = self.directory.join(kind);
         shared_directory(&directory).map_err(|source| LockError { path: directory.clone(), source })?;
         let path = directory.join(name);
@@ -121,29 +144,30 @@ impl Locks {
                 }
                 // It was removed between opening and locking.
                 Ok(()) | Err(Errno::INTR) => (),
-                Err(Errno::WOULDBLOCK) => return Ok(Attempt::Held(holder(&file, path))),
+                Err(Errno::WOULDBLOCK) if is_only_looked_at(&file) && waits() => (),
+                Err(Errno::WOULDBLOCK) => return Ok(Attempt::Held(holder(&file, path, &Held::now()))),
                 Err(errno) => return Err(failed(errno.into())),
             }
         }
     }
 
-    /// Who holds which locks of a kind now, by name. The kernel's list tells; from inside a process namespace of its own it
-    /// does not, and each file is locked shared for a moment instead, in which whoever tries for it is refused.
-    pub fn holders(&self, kind: &str) -> BTreeMap<String, LockHolder> {
-        let tells_all =
-            fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace == Path::new(INITIAL_PROCESSES));
-        let listed = if tells_all { fs::read_to_string("/proc/locks").ok() } else { None };
-        let entries = fs::read_dir(self.directory.join(kind)).into_iter().flatten();
+    /// Who holds which locks of a kind now, by name, without those that `is_own` says are the caller's.
+    ///
+    /// The kernel's list tells which files may be locked, and sharing one for a moment tells whether it is. From inside a
+    /// process namespace of its own the list does not tell, and every file is tried. Whoever wants a lock meanwhile is not
+    /// refused for that: [`Locks::try_lock`] waits for the end of such a look.
+    pub fn holders(&self, kind: &str, is_own: impl Fn(&str) -> bool) -> BTreeMap<String, LockHolder> {
+        let listed = Held::now();
+        let entries = fs::read_dir(self.directory.join(kind)).into_iter().flatten().flatten();
         let held = entries.filter_map(|entry| {
-            let entry = entry.ok()?;
+            if listed.tells_all && !listed.by_inode.contains_key(&entry.ino()) {
+                return None;
+            }
+            let name = entry.file_name().into_string().ok().filter(|name| !is_own(name))?;
             let flags = OFlags::NOFOLLOW.bits().cast_signed();
             let file = OpenOptions::new().read(true).custom_flags(flags).open(entry.path()).ok()?;
-            let is_held = match &listed {
-                Some(list) => locking(list, file.metadata().ok()?.ino()).is_some(),
-                None => flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK),
-            };
-            let name = entry.file_name().into_string().ok().filter(|_| is_held)?;
-            Some((name, holder(&file, entry.path())))
+            let is_held = flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
+            is_held.then(|| (name, holder(&file, entry.path(), &listed)))
         });
         held.collect()
     }
@@ -215,10 +239,16 @@ fn write_text(path: &Path, text: &str) {
     }
 }
 
+/// Whether nobody has it but somebody who looks whether anybody has it ([`Locks::holders`]).
+fn is_only_looked_at(file: &File) -> bool {
+    let is_shared = flock(file, FlockOperation::NonBlockingLockShared).is_ok();
+    is_shared && flock(file, FlockOperation::Unlock).is_ok()
+}
+
 /// Whoever wrote the text wrote its process id before it. One that is not the locking process wrote for an earlier lock.
-fn holder(file: &File, path: PathBuf) -> LockHolder {
+fn holder(file: &File, path: PathBuf, held: &Held) -> LockHolder {
     let metadata = file.metadata().ok();
-    let pid = metadata.as_ref().and_then(|there| locking(&fs::read_to_string("/proc/locks").ok()?, there.ino()));
+    let pid = metadata.as_ref().and_then(|there| held.by_inode.get(&there.ino()).copied());
     let mut written = String::new();
     let _ = file.take(MAX_TEXT).read_to_string(&mut written);
     let text = written.split_once('\t').filter(|(writer, _)| pid.is_none() || writer.parse().ok() == pid);
@@ -226,15 +256,32 @@ fn holder(file: &File, path: PathBuf) -> LockHolder {
     LockHolder { text: text.map_or("", |(_, text)| text).trim().to_owned(), pid, uid, path }
 }
 
-/// The process that has locked the file of this number, by a line of `/proc/locks` (`proc_locks(5)`):
-/// `1: FLOCK  ADVISORY  WRITE 1234 00:1a:5678 0 EOF`.
-fn locking(locks: &str, inode: u64) -> Option<i32> {
-    let inode = inode.to_string();
-    locks.lines().find_map(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [_, "FLOCK", _, "WRITE", pid, file, ..] = words.as_slice() else { return None };
-        (file.rsplit(':').next() == Some(&inode)).then(|| pid.parse().ok())?
-    })
+/// The files that are locked exclusively, as the kernel lists them (`proc_locks(5)`).
+struct Held {
+    /// The process that locked the file of an inode; two files of different file systems may have one number.
+    by_inode: BTreeMap<u64, i32>,
+    /// Whether the list is of the whole machine; from inside another process namespace it is of that alone.
+    tells_all: bool,
+}
+
+impl Held {
+    fn now() -> Self {
+        let namespace = fs::read_link("/proc/self/ns/pid");
+        let is_initial = namespace.is_ok_and(|namespace| namespace == Path::new(INITIAL_PROCESSES));
+        let list = fs::read_to_string("/proc/locks");
+        Self { tells_all: is_initial && list.is_ok(), by_inode: Self::listed(&list.unwrap_or_default()) }
+    }
+
+    /// Lines as `1: FLOCK  ADVISORY  WRITE 1234 00:1a:5678 0 EOF`.
+    fn listed(list: &str) -> BTreeMap<u64, i32> {
+        let held = list.lines().filter_map(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            let is_held = words.next() == Some("FLOCK") && words.nth(1) == Some("WRITE");
+            let pid = words.next().filter(|_| is_held)?.parse().ok()?;
+            Some((words.next()?.rsplit(':').next()?.parse().ok()?, pid))
+        });
+        held.collect()
+    }
 }
 
 #[cfg(test)]
@@ -256,7 +303,8 @@ mod tests {
         let lock = taken(locks.try_lock("devices", "a", "pod default/one").unwrap());
         let kept = lock.descriptor();
         drop(lock);
-        assert_eq!(locks.holders("devices")["a"].text, "pod default/one");
+        assert_eq!(locks.holders("devices", |_| false)["a"].text, "pod default/one");
+        assert!(locks.holders("devices", |name| name == "a").is_empty(), "the caller's own");
         let Attempt::Held(holder) = locks.try_lock("devices", "a", "pod default/two").unwrap() else {
             panic!("given twice")
         };
@@ -265,7 +313,7 @@ mod tests {
         assert_eq!(holder.uid, Some(rustix::process::geteuid().as_raw()));
         taken(locks.try_lock("devices", "b", "another").unwrap());
         drop(kept);
-        assert!(locks.holders("devices").is_empty() && locks.holders("nothing").is_empty());
+        assert!(["devices", "nothing"].iter().all(|kind| locks.holders(kind, |_| false).is_empty()));
         taken(locks.try_lock("devices", "a", "pod default/two").unwrap());
     }
 
@@ -287,6 +335,20 @@ mod tests {
         fs::write(place.path().join("dev/shm/outrigger-lock/devices"), "no directory").unwrap();
         let error = locks.try_lock("devices", "a", "me").unwrap_err();
         assert!(error.path.ends_with("devices"), "{error}");
+    }
+
+    /// Whoever looks shares the file for a moment; a refusal because of that would end a pod for good.
+    #[test]
+    fn a_look_at_who_holds_a_lock_keeps_nobody_from_it() {
+        let place = tempfile::tempdir().unwrap();
+        let locks = Locks::of_machine(place.path()).unwrap();
+        taken(locks.try_lock("devices", "a", "me").unwrap());
+        let look = File::open(locks.directory().join("devices/a")).unwrap();
+        flock(&look, FlockOperation::NonBlockingLockShared).unwrap();
+        let attempt = locks.try_lock_beside("devices", "a", "me", || false).unwrap();
+        assert!(matches!(attempt, Attempt::Held(_)), "whoever shares it for long has it");
+        let mut look = Some(look);
+        taken(locks.try_lock_beside("devices", "a", "me", || look.take().is_some()).unwrap());
     }
 
     #[test]
@@ -313,7 +375,7 @@ mod tests {
     #[test]
     fn the_locking_process_is_read_from_the_kernels_list() {
         let list = "1: POSIX  ADVISORY  WRITE 11 00:1a:77 0 EOF\n2: FLOCK  ADVISORY  WRITE 12 00:1a:78 0 EOF\n\
-            2: -> FLOCK  ADVISORY  WRITE 13 00:1a:78 0 EOF\n";
-        assert_eq!([77, 78, 79].map(|inode| locking(list, inode)), [None, Some(12), None]);
+            2: -> FLOCK  ADVISORY  WRITE 13 00:1a:78 0 EOF\n3: FLOCK  ADVISORY  READ 14 00:1a:79 0 EOF\nodd\n";
+        assert_eq!(Held::listed(list), BTreeMap::from([(78, 12)]));
     }
 }

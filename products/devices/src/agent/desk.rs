@@ -15,6 +15,7 @@ use outrigger_device_plugin::{Allocation, Answers, BoxFuture, Choice, Refusal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
+use super::metrics::Metrics;
 use crate::inventory::Inventory;
 
 /// How long a device may take to come back.
@@ -69,6 +70,8 @@ pub struct Desk {
     pub asks: mpsc::Sender<Ask>,
     /// What was decided last.
     pub decided: watch::Receiver<Decided>,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 impl Desk {
@@ -113,7 +116,13 @@ impl Desk {
 
 impl Answers for Desk {
     fn allocate(&self, ids: Vec<String>) -> BoxFuture<'_, Result<Allocation, Refusal>> {
-        Box::pin(async move { self.ask(&ids, What::Allocate).await })
+        Box::pin(async move {
+            let begun = Instant::now();
+            let given = self.ask(&ids, What::Allocate).await;
+            let result = given.as_ref().map_or_else(|refusal| refusal.code.as_str(), |_| "ok");
+            self.metrics.allocated(&self.resource, result, begun.elapsed());
+            given
+        })
     }
 
     fn prefer(&self, choice: Choice) -> BoxFuture<'_, Result<Vec<String>, Refusal>> {

@@ -39,13 +39,14 @@ impl Counter<'_> {
             self.same(id, listed, When::Allocate)?;
             units.push(&listed.unit);
         }
-        for (id, unit) in ids.iter().zip(&units) {
-            ledger.take(unit, now).map_err(|taken| match taken {
-                Taken::Elsewhere(holder) => {
-                    self.denied(id, &unit.name(), &format!("in use elsewhere: {}", who(&holder)), false)
-                }
-                Taken::Unknown(error) => self.denied(id, &unit.name(), &error.to_string(), false),
-            })?;
+        for (place, unit) in units.iter().enumerate() {
+            let Err(taken) = ledger.take(unit, now) else { continue };
+            units[..place].iter().for_each(|unit| drop(ledger.give_back(unit)));
+            let why = match taken {
+                Taken::Elsewhere(holder) => format!("in use elsewhere: {}", who(&holder)),
+                Taken::Unknown(error) => error.to_string(),
+            };
+            return Err(self.denied(&unit.id, &unit.name(), &why, false));
         }
         let rule = units.first().map(|unit| unit.body.rule);
         let resource = rule.and_then(|rule| self.decided.inventory.rules.resources.get(rule));
@@ -59,9 +60,7 @@ impl Counter<'_> {
 
     fn listed(&self, id: &str) -> Result<&Listed, Denied> {
         let decision = &self.decided.decision;
-        let list = decision.lists.iter().find(|list| list.resource == *self.resource);
-        let listed = list.and_then(|list| list.listed.iter().find(|listed| &*listed.unit.id == id));
-        listed.ok_or_else(|| {
+        decision.listed(self.resource, id).ok_or_else(|| {
             let is_it = |finding: &&Finding| {
                 finding.resource.as_ref() == Some(self.resource) && finding.ids.iter().any(|known| &**known == id)
             };

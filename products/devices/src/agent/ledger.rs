@@ -13,31 +13,42 @@
 //!
 //! What it does not do: it has no clock and asks nobody; it locks, and that is all it touches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_device_core::decide::Claims;
+use outrigger_device_core::decide::Decision;
 use outrigger_device_core::unit::Unit;
 use outrigger_host::{Attempt, LockError, LockHolder, Locks, MachineLock};
 
 use crate::claims::Holders;
-use crate::locks::{KIND, try_lock, who};
+use crate::locks::{KIND, try_lock};
 
 /// How long the kubelet may take from our answer until it names the pod that got it.
 const UNNAMED: Duration = Duration::from_secs(30);
 
 /// A resource and an id in it.
-type Key = (String, String);
+pub type Key = (String, String);
+
+/// Locks that others hold, by name.
+pub type Elsewhere = Arc<BTreeMap<String, LockHolder>>;
 
 /// The claims of this node's pods.
 #[derive(Debug)]
 pub struct Ledger {
     locks: Option<Locks>,
     claims: BTreeMap<Key, Claim>,
+    /// How many claims each resource has.
+    counts: BTreeMap<Arc<str>, usize>,
+    /// The locks of all claims.
+    held: BTreeMap<String, Held>,
+    /// The names of those that somebody else still has.
+    awaited: BTreeSet<String>,
     /// All that the kubelet named last, also what is not listed now: a pod's own use of a disk keeps it from being listed
     /// until its claim is known.
     named: Holders,
+    news: News,
 }
 
 #[derive(Debug)]
@@ -45,9 +56,26 @@ struct Claim {
     /// Who, as far as the kubelet told.
     who: Option<String>,
     since: Duration,
-    had: BTreeMap<String, MachineLock>,
-    /// Locks that somebody else still has.
-    awaited: Vec<String>,
+    unit: Unit,
+    /// The names of its locks.
+    locks: Vec<String>,
+}
+
+/// A lock of one claim, or of several that share a device.
+#[derive(Debug)]
+struct Held {
+    /// None where somebody else still has it.
+    lock: Option<MachineLock>,
+    claims: usize,
+}
+
+/// What has changed since it was asked for last.
+#[derive(Debug, Default)]
+pub struct News {
+    /// Who has a unit now; none where nobody has.
+    pub claims: BTreeMap<Key, Option<String>>,
+    /// Whether a lock is one of ours now, held or waited for.
+    pub locks: BTreeMap<String, bool>,
 }
 
 /// Why a unit cannot be had.
@@ -62,7 +90,8 @@ pub enum Taken {
 impl Ledger {
     /// No claims yet. Without locks nobody else on this machine is told of them.
     pub fn new(locks: Option<Locks>) -> Self {
-        Self { locks, claims: BTreeMap::new(), named: Holders::new() }
+        let (claims, counts, held, awaited) = Default::default();
+        Self { locks, claims, counts, held, awaited, named: Holders::new(), news: News::default() }
     }
 
     /// Where the locks of devices are.
@@ -72,113 +101,206 @@ impl Ledger {
 
     /// Takes a unit for a pod that the kubelet has not named yet: all of its locks or none.
     pub fn take(&mut self, unit: &Unit, now: Duration) -> Result<(), Taken> {
-        let key = key(unit);
-        let mut had = self.claims.remove(&key).map(|claim| claim.had).unwrap_or_default();
-        let mut awaited = Vec::new();
-        for name in unit.locks() {
-            if had.contains_key(&name) {
-                continue;
-            }
-            // An older instance has it for a claim of ours that shares the device.
-            if self.claims.values().any(|claim| claim.awaited.contains(&name)) {
-                awaited.push(name);
-                continue;
-            }
-            match self.lock(&name, unit, "a pod of this node") {
-                Ok(Some(lock)) => drop(had.insert(name, lock)),
-                Ok(None) => (),
-                Err(taken) => return Err(taken),
-            }
-        }
-        self.claims.insert(key, Claim { who: None, since: now, had, awaited });
+        // That it is asked for is the proof that whoever had it has it no longer.
+        let kept = self.give_back(unit);
+        let locks = self.lock_all(unit, &kept)?;
+        self.add(unit, Claim { who: None, since: now, unit: unit.clone(), locks });
         Ok(())
     }
 
-    /// Takes over what the kubelet tells: new claims are locked, those that it names no longer are given back. `units` are
-    /// all that are listed.
-    pub fn told<'u>(&mut self, holders: &Holders, units: impl Iterator<Item = &'u Unit>, now: Duration) {
-        let named = |key: &Key, claim: &Claim| {
-            holders.contains_key(key) || claim.who.is_none() && now.saturating_sub(claim.since) < UNNAMED
-        };
-        self.claims.retain(|key, claim| named(key, claim));
-        self.named.clone_from(holders);
-        for unit in units {
-            let key = key(unit);
-            let Some(who) = holders.get(&key) else { continue };
-            let claim = self.claims.remove(&key).unwrap_or_else(|| Claim {
-                who: None,
-                since: now,
-                had: BTreeMap::new(),
-                awaited: unit.locks().collect(),
-            });
-            let claim = self.catch_up(Claim { who: Some(who.clone()), ..claim }, unit);
-            self.claims.insert(key, claim);
-        }
+    /// Ends a claim; its locks are free when the answer is dropped.
+    pub fn give_back(&mut self, unit: &Unit) -> BTreeMap<String, MachineLock> {
+        let key = key(unit);
+        let Some(claim) = self.claims.remove(&key) else { return BTreeMap::new() };
+        let lock = |name: &String| Some((name.clone(), self.held.get(name)?.lock.clone()?));
+        let kept = claim.locks.iter().filter_map(lock).collect();
+        self.ended(&key, &claim);
+        kept
     }
 
-    /// Tries for the locks that an older instance held, for the claims of these units.
-    pub fn retry<'u>(&mut self, units: impl Iterator<Item = &'u Unit>) {
-        for unit in units {
-            let key = key(unit);
-            if let Some(claim) = self.claims.remove(&key) {
-                let claim = self.catch_up(claim, unit);
-                self.claims.insert(key, claim);
+    /// Takes over what the kubelet told when it was asked at a moment: what it names no longer is given back. A claim that
+    /// is younger than the question is not what it told of. Answers whether that can change what is offered.
+    pub fn told(&mut self, holders: &Holders, asked: Duration) -> bool {
+        let named = std::mem::replace(&mut self.named, holders.clone());
+        let has_changed = named != *holders;
+        for key in named.keys().chain(holders.keys()) {
+            if named.get(key) != holders.get(key) {
+                self.news.claims.insert(key.clone(), self.who(key));
+            }
+        }
+        let mut over = Vec::new();
+        for (key, claim) in &mut self.claims {
+            if let Some(who) = holders.get(key).filter(|_| claim.since <= asked) {
+                if claim.who.as_ref() != Some(who) {
+                    claim.who = Some(who.clone());
+                    self.news.claims.insert(key.clone(), Some(who.clone()));
+                }
+            } else if !holders.contains_key(key) {
+                let may_come = claim.who.is_none() && asked.saturating_sub(claim.since) < UNNAMED;
+                over.extend((!may_come).then(|| key.clone()));
+            }
+        }
+        for key in &over {
+            if let Some(claim) = self.claims.remove(key) {
+                self.ended(key, &claim);
+            }
+        }
+        has_changed || !over.is_empty()
+    }
+
+    /// Claims what the kubelet names and a decision lists; answers whether there was such. Locks that others have are waited
+    /// for.
+    pub fn follow(&mut self, decision: &Decision, elsewhere: &Elsewhere, now: Duration) -> bool {
+        let unclaimed = self.named.iter().filter(|(key, _)| !self.claims.contains_key(*key));
+        let listed = unclaimed.filter_map(|((resource, id), who)| Some((decision.listed(resource, id)?, who.clone())));
+        let listed: Vec<_> = listed.map(|(listed, who)| (listed.unit.clone(), who)).collect();
+        let is_any = !listed.is_empty();
+        for (unit, who) in listed {
+            let locks: Vec<String> = if self.locks.is_some() { unit.locks().collect() } else { Vec::new() };
+            for name in &locks {
+                let is_free = !self.held.contains_key(name) && !elsewhere.contains_key(name);
+                let lock = if is_free { self.lock(name, &unit, &who).ok() } else { None };
+                self.hold(name, lock);
+            }
+            self.add(&unit, Claim { who: Some(who), since: now, unit: unit.clone(), locks });
+        }
+        is_any
+    }
+
+    /// Tries for the locks that others had and that are free, as far as is known.
+    pub fn retry(&mut self, elsewhere: &Elsewhere) {
+        if !self.awaits() {
+            return;
+        }
+        let awaited = |name: &&String| self.awaited.contains(*name);
+        let of_claim = |claim: &Claim| {
+            let names = claim.locks.iter().filter(awaited).filter(|name| !elsewhere.contains_key(*name));
+            names.map(|name| (name.clone(), claim.unit.clone(), claim.who.clone())).collect::<Vec<_>>()
+        };
+        let free: Vec<_> = self.claims.values().flat_map(of_claim).collect();
+        for (name, unit, who) in free {
+            let lock = self.lock(&name, &unit, who.as_deref().unwrap_or(A_POD)).ok();
+            if let Some(held) = self.held.get_mut(&name).filter(|_| lock.is_some()) {
+                held.lock = lock;
+                self.awaited.remove(&name);
             }
         }
     }
 
     /// Whether some lock is still waited for.
     pub fn awaits(&self) -> bool {
-        self.claims.values().any(|claim| !claim.awaited.is_empty())
-    }
-
-    /// The claims as decisions take them.
-    pub fn claims(&self) -> Claims {
-        let who = |claim: &Claim| claim.who.clone().unwrap_or_else(|| "a pod".to_owned());
-        let given = self.claims.iter().map(|(key, claim)| (key.clone(), who(claim)));
-        let held = self.named.iter().map(|(key, who)| (key.clone(), who.clone())).chain(given).collect();
-        Claims { held, elsewhere: self.elsewhere() }
-    }
-
-    /// Locks that others have, and not for claims of ours: an older instance may still hold some of these.
-    fn elsewhere(&self) -> BTreeMap<String, String> {
-        let holders = self.locks.as_ref().map(|locks| locks.holders(KIND)).unwrap_or_default();
-        let is_ours = |name: &String| {
-            self.claims.values().any(|claim| claim.had.contains_key(name) || claim.awaited.contains(name))
-        };
-        holders.into_iter().filter(|(name, _)| !is_ours(name)).map(|(name, holder)| (name, who(&holder))).collect()
+        !self.awaited.is_empty()
     }
 
     /// How many units of a resource are held.
     pub fn count(&self, resource: &str) -> usize {
-        self.claims.keys().filter(|(of, _)| of == resource).count()
+        self.counts.get(resource).copied().unwrap_or_default()
     }
 
-    fn catch_up(&self, mut claim: Claim, unit: &Unit) -> Claim {
-        let who = claim.who.clone().unwrap_or_default();
-        for name in std::mem::take(&mut claim.awaited) {
-            match self.lock(&name, unit, &who) {
-                Ok(Some(lock)) => drop(claim.had.insert(name, lock)),
-                Ok(None) | Err(Taken::Unknown(_)) => (),
-                Err(Taken::Elsewhere(_)) => claim.awaited.push(name),
+    /// All that the kubelet named last.
+    pub fn named(&self) -> &Holders {
+        &self.named
+    }
+
+    /// What has changed since [`Ledger::take_news`].
+    pub fn news(&self) -> &News {
+        &self.news
+    }
+
+    /// What has changed since the last time.
+    pub fn take_news(&mut self) -> News {
+        std::mem::take(&mut self.news)
+    }
+
+    fn add(&mut self, unit: &Unit, claim: Claim) {
+        let key = key(unit);
+        *self.counts.entry(Arc::clone(&unit.body.resource)).or_default() += 1;
+        self.claims.insert(key.clone(), claim);
+        self.news.claims.insert(key.clone(), self.who(&key));
+    }
+
+    /// Notes the end of a claim that is no longer among the claims.
+    fn ended(&mut self, key: &Key, claim: &Claim) {
+        if let Some(count) = self.counts.get_mut(&claim.unit.body.resource) {
+            *count -= 1;
+        }
+        for name in &claim.locks {
+            self.release(name);
+        }
+        self.news.claims.insert(key.clone(), self.who(key));
+    }
+
+    /// Who has a unit.
+    fn who(&self, key: &Key) -> Option<String> {
+        let given = self.claims.get(key).map(|claim| claim.who.clone());
+        given.map(|who| who.unwrap_or_else(|| "a pod".to_owned())).or_else(|| self.named.get(key).cloned())
+    }
+
+    /// All locks of a unit, or none; `kept` are those that it had.
+    fn lock_all(&mut self, unit: &Unit, kept: &BTreeMap<String, MachineLock>) -> Result<Vec<String>, Taken> {
+        let mut locks = Vec::new();
+        if self.locks.is_none() {
+            return Ok(locks);
+        }
+        for name in unit.locks() {
+            // One of several that share a device has its lock, or waits for it: that it may share is decided before.
+            let lock = match kept.get(&name) {
+                Some(lock) => Ok(Some(lock.clone())),
+                None if self.held.contains_key(&name) => Ok(None),
+                None => self.lock(&name, unit, A_POD).map(Some),
+            };
+            match lock {
+                Ok(lock) => {
+                    self.hold(&name, lock);
+                    locks.push(name);
+                }
+                Err(taken) => {
+                    for name in &locks {
+                        self.release(name);
+                    }
+                    return Err(taken);
+                }
             }
         }
-        claim
+        Ok(locks)
     }
 
-    fn lock(&self, name: &str, unit: &Unit, who: &str) -> Result<Option<MachineLock>, Taken> {
-        let Some(locks) = &self.locks else { return Ok(None) };
-        // Another resource that shares the device has given it away: whether it may is decided before.
-        if let Some(lock) = self.claims.values().find_map(|claim| claim.had.get(name)) {
-            return Ok(Some(lock.clone()));
+    /// One more claim has this lock.
+    fn hold(&mut self, name: &str, lock: Option<MachineLock>) {
+        if let Some(held) = self.held.get_mut(name) {
+            held.claims += 1;
+            return;
         }
+        if lock.is_none() {
+            self.awaited.insert(name.to_owned());
+        }
+        self.held.insert(name.to_owned(), Held { lock, claims: 1 });
+        self.news.locks.insert(name.to_owned(), true);
+    }
+
+    /// One claim less has it.
+    fn release(&mut self, name: &str) {
+        let Some(held) = self.held.get_mut(name) else { return };
+        held.claims -= 1;
+        if held.claims == 0 {
+            self.held.remove(name);
+            self.awaited.remove(name);
+            self.news.locks.insert(name.to_owned(), false);
+        }
+    }
+
+    fn lock(&self, name: &str, unit: &Unit, who: &str) -> Result<MachineLock, Taken> {
+        let Some(locks) = &self.locks else { return Err(Taken::Elsewhere(LockHolder::default())) };
         match try_lock(locks, name, unit, who) {
-            Ok(Attempt::Locked(lock)) => Ok(Some(lock)),
+            Ok(Attempt::Locked(lock)) => Ok(lock),
             Ok(Attempt::Held(holder)) => Err(Taken::Elsewhere(holder)),
             Err(error) => Err(Taken::Unknown(error)),
         }
     }
 }
+
+/// Whoever has something and has not been named.
+const A_POD: &str = "a pod of this node";
 
 fn key(unit: &Unit) -> Key {
     (unit.body.resource.to_string(), unit.id.to_string())

@@ -17,7 +17,7 @@ use super::report::STATES;
 type Label = (&'static str, String);
 
 /// Seconds from a tenth of a millisecond to ten seconds.
-const SECONDS: [f64; 9] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 1.0, 10.0];
+const SECONDS: [f64; 10] = [0.0001, 0.0002, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 1.0, 10.0];
 
 /// All metrics. Clones count the same.
 #[derive(Clone, Debug)]

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::desk::{Ask, Decided, Desk};
+use super::metrics::Metrics;
 
 /// The resources that are to be served, by name.
 pub type Wanted = BTreeMap<ResourceName, Resource>;
@@ -26,7 +27,11 @@ pub struct Offers {
     wanted: watch::Sender<Wanted>,
     asks: mpsc::Sender<Ask>,
     decided: watch::Receiver<Decided>,
+    metrics: Metrics,
 }
+
+/// What each resource of a decision offers, in the order of the rules.
+pub type Lists = Vec<(Arc<str>, Arc<DeviceList>)>;
 
 #[derive(Debug)]
 struct Offered {
@@ -54,25 +59,28 @@ impl Options {
 
 impl Offers {
     /// None yet. Desks ask by `asks`, and see what was decided last.
-    pub fn new(asks: mpsc::Sender<Ask>, decided: watch::Receiver<Decided>) -> (Self, watch::Receiver<Wanted>) {
+    pub fn new(
+        asks: mpsc::Sender<Ask>,
+        decided: watch::Receiver<Decided>,
+        metrics: Metrics,
+    ) -> (Self, watch::Receiver<Wanted>) {
         let (wanted, told) = watch::channel(Wanted::new());
-        (Self { lists: BTreeMap::new(), wanted, asks, decided }, told)
+        (Self { lists: BTreeMap::new(), wanted, asks, decided, metrics }, told)
     }
 
-    /// Publishes the lists of a decision: only those that changed are sent.
-    pub fn publish(&mut self, rules: &Rules, decision: &Decision) {
+    /// Publishes the lists of a decision. One that is the same as before ([`lists`]) is not sent.
+    pub fn publish(&mut self, rules: &Rules, decision: &Decision, lists: &Lists) {
         let mut before = std::mem::take(&mut self.lists);
         let mut has_changed = false;
-        for list in &decision.lists {
+        for (list, (_, devices)) in decision.lists.iter().zip(lists) {
             let Some(resource) = rules.resources.get(list.rule) else { continue };
             let options = Options::of(resource);
-            let devices = Arc::new(devices(list));
             let former = before.remove(&list.resource);
             has_changed |= former.as_ref().is_none_or(|former| former.options != options);
-            let list_of = former.map_or_else(|| watch::Sender::new(Arc::clone(&devices)), |former| former.list);
+            let list_of = former.map_or_else(|| watch::Sender::new(Arc::clone(devices)), |former| former.list);
             list_of.send_if_modified(|present| {
-                let is_new = *present != devices;
-                *present = devices;
+                let is_new = !Arc::ptr_eq(present, devices);
+                *present = Arc::clone(devices);
                 is_new
             });
             let offered = Offered { list: list_of, options };
@@ -85,12 +93,23 @@ impl Offers {
     }
 
     fn resource(&self, name: &Arc<str>, offered: &Offered) -> Option<Resource> {
-        let desk = Desk { resource: Arc::clone(name), asks: self.asks.clone(), decided: self.decided.clone() };
+        let (asks, decided, metrics) = (self.asks.clone(), self.decided.clone(), self.metrics.clone());
+        let desk = Desk { resource: Arc::clone(name), asks, decided, metrics };
         let Options { socket, pre_start, preferred } = offered.options.clone();
         // Validation has refused every other name.
         let name = ResourceName::new(name).ok()?;
         Some(Resource { name, socket, pre_start, preferred, list: offered.list.subscribe(), answers: Arc::new(desk) })
     }
+}
+
+/// The lists of a decision; of those before, each that has not changed stays the same one.
+pub fn lists(decision: &Decision, before: &Lists) -> Lists {
+    let of = |list: &List| {
+        let now = devices(list);
+        let former = before.iter().find(|(resource, former)| *resource == list.resource && **former == now);
+        (Arc::clone(&list.resource), former.map_or_else(|| Arc::new(now), |(_, former)| Arc::clone(former)))
+    };
+    decision.lists.iter().map(of).collect()
 }
 
 fn devices(list: &List) -> DeviceList {

@@ -1,46 +1,45 @@
-//! The one task that owns what is offered, claimed and locked: it looks at the machine, decides, and gives.
+//! The one task that owns what is offered, claimed and locked: it answers the kubelet, and sends the clerk out to look and
+//! decide.
 //!
 //! ```text
-//! changes of the machine ─┐                      ┌─► lists, each to its resource's streams
-//! a grace that ends ──────┤                      │
-//! claims that are told ───┼──► look ──► decide ──┼─► log lines, metrics
-//! a new configuration ────┤                      │
-//! Allocate, PreStart ─────┴──► the last look ────┴─► an answer or a refusal
+//! changes of the machine ─┐                                              ┌─► lists, each to its resource's streams
+//! a grace that ends ──────┼─► look ──► decide ──► does it still hold? ───┤
+//! a new configuration ────┘             ▲  ▲         │ no               └─► log lines, metrics
+//! claims that are told ─────────────────┤  └─────────┘
+//! locks of others ──────────────────────┘            ▲ what was given meanwhile
+//! Allocate, PreStart ──────► the last look ──────────┴─► an answer or a refusal
 //! ```
 //!
-//! A change is looked at at once; a flood of changes becomes few looks.
+//! A change is looked at at once; a flood of changes becomes few looks. Nothing here takes longer with more devices, so that
+//! an answer waits for no look; what was given while the clerk decided is checked against its verdict when that comes.
 
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_device_core::decide::{Decision, State};
-use outrigger_device_core::picture::Picture;
+use outrigger_device_core::decide::Listed;
 use outrigger_device_core::rules::{Resource, Rules, Select};
-use outrigger_device_core::unit::Unit;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::ask::Told;
+use super::clerk::{Clerk, Done, Office, Verdict};
 use super::desk::{Ask, Decided, What};
 use super::give;
-use super::ledger::Ledger;
+use super::ledger::{Elsewhere, Ledger};
 use super::metrics::Metrics;
 use super::offers::Offers;
 use super::report;
-use crate::claims::Holders;
 use crate::inventory::Inventory;
 use crate::survey::Changes;
 
 /// The least time between two looks that changes ask for.
 const REST: Duration = Duration::from_millis(20);
 
-/// How long after a device was given is decided again: nothing that is offered changes by that, and a kubelet that admits
-/// one pod after the other must not wait for each decision.
-const SETTLE: Duration = Duration::from_millis(250);
-
-/// How long until a lock is tried for again that an older instance holds.
-const LOCK_AGAIN: Duration = Duration::from_secs(1);
+/// The least time between two looks at locks; and how long until one is looked at again that somebody else has, for nothing
+/// tells that it is free.
+const LOCKS_REST: Duration = Duration::from_secs(1);
 
 /// What the owner is told.
 #[derive(Debug)]
@@ -48,7 +47,7 @@ pub struct Inbox {
     /// What the kubelet asks.
     pub asks: mpsc::Receiver<Ask>,
     /// Who holds what, whenever the kubelet was asked; nothing until then, and where it does not tell.
-    pub holders: watch::Receiver<Option<Holders>>,
+    pub holders: watch::Receiver<Option<Told>>,
     /// New rules.
     pub inventories: watch::Receiver<Arc<Inventory>>,
     /// Changes of the machine.
@@ -73,119 +72,210 @@ pub struct Outbox {
 /// The state that this task owns.
 #[derive(Debug)]
 pub struct Owner {
-    inventory: Arc<Inventory>,
-    picture: Picture,
-    state: State,
+    office: Office,
     ledger: Ledger,
+    /// Who else has locks, as was seen last.
+    elsewhere: Elsewhere,
     begun: Instant,
-    /// When to decide because of what was given.
-    settle: Option<Instant>,
+    due: Due,
     out: Outbox,
 }
 
+/// What is to be done when the clerk is in.
+#[derive(Debug)]
+struct Due {
+    /// New rules.
+    inventory: Option<Arc<Inventory>>,
+    /// When to look.
+    look: Option<Instant>,
+    /// When to look at the locks.
+    locks: Option<Instant>,
+    /// Whether claims have changed.
+    decide: bool,
+    /// The last look, and the last one at locks.
+    looked: Instant,
+    locks_looked: Instant,
+}
+
 impl Owner {
-    /// Offers what the first look has shown.
-    pub fn begin(picture: Picture, first: Decided, ledger: Ledger, out: Outbox) -> Self {
-        let Decided { inventory, decision } = first;
-        let state = decision.next.clone();
-        let mut owner = Self { inventory, picture, state, ledger, begun: Instant::now(), settle: None, out };
-        owner.tell(decision);
+    /// Offers what the first look has shown. Must be called within a runtime.
+    pub fn begin(clerk: Clerk, first: Verdict, ledger: Ledger, out: Outbox) -> Self {
+        let (now, elsewhere) = (Instant::now(), clerk.elsewhere());
+        let due = Due { inventory: None, look: None, locks: None, decide: false, looked: now, locks_looked: now };
+        let mut owner = Self { office: Office::In(Box::new(clerk)), ledger, elsewhere, begun: now, due, out };
+        owner.tell(first);
         owner
     }
 
     /// Runs until `stop`.
     pub async fn run(mut self, mut inbox: Inbox, audit: Duration, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut looked = Instant::now();
-        let mut next_audit = looked + audit;
-        let mut wants_look = false;
+        let mut next_audit = Instant::now() + audit;
         loop {
-            let look =
-                if wants_look { Some(looked + REST) } else { probe(&self.inventory.rules).map(|every| looked + every) };
-            let lock_again = self.ledger.awaits().then(|| looked + LOCK_AGAIN);
-            let due = [look, self.decided_again(), lock_again, self.settle]
-                .into_iter()
-                .flatten()
-                .fold(next_audit, Instant::min);
+            let due = self.next_errand().map_or(next_audit, |due| due.min(next_audit));
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 Some(ask) = inbox.asks.recv() => self.answer(ask),
+                done = self.office.back() => self.take(done?, &mut inbox.changes),
                 () = sleep_until(due) => {
-                    (looked, wants_look, self.settle) = (Instant::now(), false, None);
-                    if looked >= next_audit {
-                        next_audit = looked + audit;
+                    let now = Instant::now();
+                    if now >= next_audit {
+                        next_audit = now + audit;
                         // A claim that the kubelet never names ends with time, also where it tells nothing new.
-                        let holders = inbox.holders.borrow().clone();
-                        self.hear(holders.as_ref());
+                        let told = inbox.holders.borrow().clone();
+                        self.hear(told.as_ref());
+                        self.due.look = Some(now);
                     }
-                    self.ledger.retry(units(&self.out.decided.borrow().decision));
-                    self.look();
-                    inbox.changes.follow(&self.inventory);
-                    self.out.metrics.sources(inbox.changes.is_polling(), inbox.changes.counts());
+                    self.send(now);
                 }
                 source = inbox.changes.next() => {
                     self.out.metrics.event(source);
-                    wants_look = true;
+                    self.look_at(self.due.looked + REST);
                 }
-                () = locked(inbox.locked.as_mut()) => wants_look = true,
+                () = locked(inbox.locked.as_mut()) => {
+                    self.look_at_locks((Instant::now() + REST).max(self.due.locks_looked + LOCKS_REST));
+                }
                 changed = inbox.holders.changed() => {
                     changed.map_err(|_| anyhow::anyhow!("nobody tells of claims any more"))?;
-                    let holders = inbox.holders.borrow_and_update().clone();
-                    self.hear(holders.as_ref());
+                    let told = inbox.holders.borrow_and_update().clone();
+                    self.hear(told.as_ref());
                 }
                 changed = inbox.inventories.changed() => {
                     changed.map_err(|_| anyhow::anyhow!("nobody reads the configuration any more"))?;
-                    self.inventory = Arc::clone(&inbox.inventories.borrow_and_update());
-                    inbox.changes.follow(&self.inventory);
-                    self.look();
+                    self.due.inventory = Some(Arc::clone(&inbox.inventories.borrow_and_update()));
+                    self.look_at(Instant::now());
                 }
             }
         }
     }
 
-    /// When to decide again though nothing changes.
-    fn decided_again(&self) -> Option<Instant> {
-        let again = self.out.decided.borrow().decision.again;
-        again.map(|again| self.begun + again)
+    /// When to send the clerk out next, as far as is known; never while it is out.
+    fn next_errand(&self) -> Option<Instant> {
+        if !self.office.is_in() {
+            return None;
+        }
+        if self.due.decide {
+            return Some(self.due.looked);
+        }
+        let decided = self.out.decided.borrow();
+        let again = decided.decision.again.map(|again| self.begun + again);
+        let probe = probe(&decided.inventory.rules).map(|every| self.due.looked + every);
+        [self.due.look, self.due.locks, again, probe].into_iter().flatten().min()
     }
 
-    fn now(&self) -> Duration {
-        self.begun.elapsed()
+    /// Sends the clerk out for what is due.
+    fn send(&mut self, now: Instant) {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if self.next_errand().is_none_or(|due| due > now) {
+            return;
+        }
+        if self.due.decide {
+            self.send_to_decide();
+        } else if is_due(self.due.locks) && !is_due(self.due.look) {
+            (self.due.locks, self.due.locks_looked) = (None, now);
+            let news = self.ledger.take_news();
+            self.office.send(|clerk| {
+                clerk.learn(news);
+                clerk.look_at_locks()
+            });
+        } else {
+            (self.due.look, self.due.looked) = (None, now);
+            (self.due.locks, self.due.locks_looked) = (None, now);
+            let (news, inventory) = (self.ledger.take_news(), self.due.inventory.take());
+            self.office.send(|clerk| {
+                clerk.learn(news);
+                if let Some(inventory) = inventory {
+                    clerk.go_by(inventory);
+                }
+                clerk.look()
+            });
+        }
     }
 
-    fn look(&mut self) {
-        self.picture = self.inventory.picture();
-        self.decide();
+    fn send_to_decide(&mut self) {
+        self.due.decide = false;
+        let (news, now) = (self.ledger.take_news(), self.begun.elapsed());
+        self.office.send(move |clerk| {
+            clerk.learn(news);
+            Done::Decided(clerk.decide(now))
+        });
     }
 
-    /// Decides by the last look, and tells everybody.
-    fn decide(&mut self) {
-        let claims = self.ledger.claims();
-        let decision = self.inventory.decide(&self.picture, &claims, &self.state, self.now());
-        self.state = decision.next.clone();
-        self.tell(Arc::new(decision));
+    /// Takes what the clerk comes back with.
+    fn take(&mut self, done: Done, changes: &mut Changes) {
+        match done {
+            Done::Looked { followed, elsewhere } => {
+                self.elsewhere = elsewhere;
+                self.ledger.retry(&self.elsewhere);
+                self.wait_for_locks();
+                self.send_to_decide();
+                changes.follow(&followed);
+                self.out.metrics.sources(changes.is_polling(), changes.counts());
+            }
+            Done::LocksSeen { changed, elsewhere } => {
+                self.elsewhere = elsewhere;
+                self.ledger.retry(&self.elsewhere);
+                self.wait_for_locks();
+                self.due.decide |= changed;
+            }
+            Done::Decided(verdict) if self.still_holds(&verdict) => self.tell(verdict),
+            Done::Decided(_) => self.send_to_decide(),
+            Done::Reported => (),
+        }
     }
 
-    fn tell(&mut self, decision: Arc<Decision>) {
-        report::changes(&decision, &self.out.metrics);
-        report::known(&decision, &self.out.metrics);
-        self.out.offers.publish(&self.inventory.rules, &decision);
+    /// Whether a verdict is the same with what was given while the clerk decided. A unit that it offers to everybody is
+    /// nobody else's and not in use, so that it stays so with a claim; anything else may depend on the claim.
+    fn still_holds(&self, verdict: &Verdict) -> bool {
+        let given = self.ledger.news().claims.iter().filter(|(_, who)| who.is_some());
+        let decision = &verdict.decided.decision;
+        given.map(|((resource, id), _)| decision.listed(resource, id)).all(|it| it.is_some_and(Listed::is_healthy))
+    }
+
+    /// Goes by a verdict, and tells everybody.
+    fn tell(&mut self, verdict: Verdict) {
+        let Verdict { decided, lists } = verdict;
+        let decision = Arc::clone(&decided.decision);
+        self.out.offers.publish(&decided.inventory.rules, &decision, &lists);
+        self.out.decided.send_replace(decided);
+        self.claim_named();
+        let metrics = self.out.metrics.clone();
+        self.office.send(move |clerk| clerk.accept(decision, lists, &metrics));
+    }
+
+    /// Claims what the kubelet names and is listed only now, and lets it be decided by that.
+    fn claim_named(&mut self) {
+        let decision = Arc::clone(&self.out.decided.borrow().decision);
+        self.due.decide |= self.ledger.follow(&decision, &self.elsewhere, self.begun.elapsed());
+        self.wait_for_locks();
         for list in &decision.lists {
             self.out.metrics.claims(&list.resource, self.ledger.count(&list.resource));
         }
-        self.out.decided.send_replace(Decided { inventory: Arc::clone(&self.inventory), decision });
+        report::stale(&decision, self.ledger.named(), &self.out.metrics);
     }
 
     /// Takes over what the kubelet tells of claims.
-    fn hear(&mut self, holders: Option<&Holders>) {
-        let Some(holders) = holders else { return };
-        // What is claimed may be listed only now, and is locked then.
-        for _ in 0..2 {
-            let decision = Arc::clone(&self.out.decided.borrow().decision);
-            self.ledger.told(holders, units(&decision), self.now());
-            self.decide();
+    fn hear(&mut self, told: Option<&Told>) {
+        let Some(Told { holders, asked }) = told else { return };
+        self.due.decide |= self.ledger.told(holders, asked.saturating_duration_since(self.begun));
+        self.claim_named();
+    }
+
+    /// Has the machine looked at, no later than then.
+    fn look_at(&mut self, at: Instant) {
+        self.due.look = Some(self.due.look.map_or(at, |look| look.min(at)));
+    }
+
+    /// Has the locks looked at, no later than then.
+    fn look_at_locks(&mut self, at: Instant) {
+        self.due.locks = Some(self.due.locks.map_or(at, |look| look.min(at)));
+    }
+
+    /// Nothing tells that a lock is free that somebody else has.
+    fn wait_for_locks(&mut self) {
+        if !self.elsewhere.is_empty() || self.ledger.awaits() {
+            self.look_at_locks(self.due.locks_looked + LOCKS_REST);
         }
-        report::stale(&self.out.decided.borrow().decision, holders, &self.out.metrics);
     }
 
     fn answer(&mut self, ask: Ask) {
@@ -194,19 +284,13 @@ impl Owner {
         let counter = give::Counter { decided: &decided, resource: &resource, again };
         match what {
             What::Allocate(reply) => {
-                let begun = Instant::now();
                 let given = counter.allocate(&ids, &mut self.ledger, self.begun.elapsed());
-                let result = given.as_ref().map_or_else(|denied| denied.refusal.code.as_str(), |_| "ok");
-                if !given.as_ref().is_err_and(|denied| denied.may_pass) {
-                    self.out.metrics.allocated(&resource, result, begun.elapsed());
+                if given.is_ok() {
+                    let _ = self.out.ask_claims.try_send(());
+                    self.out.metrics.claims(&resource, self.ledger.count(&resource));
                 }
-                let is_given = given.is_ok();
                 // Whoever asked may have gone away; the kubelet will then not name the pod, and the claim ends.
                 let _ = reply.send(given);
-                if is_given {
-                    let _ = self.out.ask_claims.try_send(());
-                    self.settle.get_or_insert(Instant::now() + SETTLE);
-                }
             }
             What::PreStart(reply) => {
                 let _ = reply.send(counter.pre_start(&ids));
@@ -228,7 +312,179 @@ fn probe(rules: &Rules) -> Option<Duration> {
     rules.resources.iter().filter(has_disks).map(|resource| resource.health.every).min()
 }
 
-/// All units that are listed.
-pub(super) fn units(decision: &Decision) -> impl Iterator<Item = &Unit> {
-    decision.lists.iter().flat_map(|list| &list.listed).map(|listed| &listed.unit)
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use outrigger_device_core::decide::Decision;
+    use outrigger_host::{Locks, Watches};
+    use prometheus_client::registry::Registry;
+    use tempfile::TempDir;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::args::SettingsArgs;
+    use crate::settings::{self, Surroundings};
+
+    /// An owner on a machine of files, without the tasks around it: the test is the clerk's thread's clock.
+    struct Bench {
+        place: TempDir,
+        owner: Owner,
+        changes: Changes,
+    }
+
+    fn inventory(place: &TempDir, configuration: &str) -> Arc<Inventory> {
+        let file = place.path().join("devices.yaml");
+        fs::write(&file, configuration).unwrap();
+        let host_root = Some(place.path().join("host").display().to_string());
+        let args = SettingsArgs { config: Some(file), host_root, ..SettingsArgs::default() };
+        Arc::new(Inventory::of(&settings::load(&args, &Surroundings::default()).unwrap()).unwrap().0)
+    }
+
+    /// Two resources of one directory, of which the first has it.
+    fn rivals(first: &str, second: &str) -> String {
+        let resource =
+            |name: &str| format!("{{resource: example.com/{name}, groups: [{{paths: [{{path: /dev/bus}}]}}]}}");
+        format!("devices: [{}, {}]", resource(first), resource(second))
+    }
+
+    impl Bench {
+        async fn new(configuration: &str) -> Self {
+            let place = tempfile::tempdir().unwrap();
+            fs::create_dir_all(place.path().join("host/dev/bus")).unwrap();
+            let inventory = inventory(&place, configuration);
+            let locks = Locks::at(place.path().join("lock"));
+            let mut clerk = Clerk::new(Arc::clone(&inventory), Some(locks.clone()));
+            clerk.look();
+            let first = clerk.decide(Duration::ZERO);
+            let metrics = Metrics::new(&mut Registry::default(), false);
+            let (decided, seen) = watch::channel(first.decided.clone());
+            let (offers, _) = Offers::new(mpsc::channel(1).0, seen, metrics.clone());
+            let out = Outbox { offers, decided, ask_claims: mpsc::channel(1).0, metrics };
+            let owner = Owner::begin(clerk, first, Ledger::new(Some(locks)), out);
+            let changes = Changes::of(&inventory, Watches::new());
+            let mut bench = Self { place, owner, changes };
+            bench.back().await;
+            bench
+        }
+
+        async fn back(&mut self) {
+            let done = self.owner.office.back().await.unwrap();
+            self.owner.take(done, &mut self.changes);
+        }
+
+        /// Until the clerk has nothing to do.
+        async fn settle(&mut self) {
+            while !self.owner.office.is_in() || self.owner.due.decide {
+                if self.owner.office.is_in() {
+                    self.owner.send(Instant::now());
+                }
+                self.back().await;
+            }
+        }
+
+        fn decision(&self) -> Arc<Decision> {
+            Arc::clone(&self.owner.out.decided.borrow().decision)
+        }
+
+        fn id(&self, resource: &str) -> String {
+            let decision = self.decision();
+            let list = decision.lists.iter().find(|list| &*list.resource == resource).unwrap();
+            list.listed[0].unit.id.to_string()
+        }
+
+        fn allocate(&mut self, resource: &str, id: &str) -> bool {
+            let (reply, mut answer) = oneshot::channel();
+            let ids = vec![id.to_owned()];
+            self.owner.answer(Ask { resource: resource.into(), ids, again: false, what: What::Allocate(reply) });
+            answer.try_recv().unwrap().is_ok()
+        }
+
+        fn told(&mut self, holders: &[(&str, &str)], asked: Instant) {
+            let holder =
+                |(resource, id): &(&str, &str)| ((resource.to_string(), id.to_string()), "default/a/c".to_owned());
+            self.owner.hear(Some(&Told { holders: holders.iter().map(holder).collect(), asked }));
+        }
+    }
+
+    const A: &str = "example.com/a";
+    const B: &str = "example.com/b";
+
+    /// Tried with a `still_holds` that is always true: the verdict offers to `b` what a pod has from `a`.
+    #[tokio::test]
+    async fn what_is_given_while_the_clerk_decides_is_not_offered_to_others() {
+        let mut bench = Bench::new(&rivals("a", "b")).await;
+        let id = bench.id(A);
+        bench.owner.due.inventory = Some(inventory(&bench.place, &rivals("b", "a")));
+        bench.owner.look_at(Instant::now());
+        bench.owner.send(Instant::now());
+        bench.back().await; // It has looked, and decides now, for `b`.
+        assert!(bench.allocate(A, &id));
+        bench.settle().await;
+        assert!(bench.decision().listed(A, &id).is_some_and(Listed::is_healthy));
+        assert!(bench.decision().listed(B, &id).is_none());
+        assert!(!bench.allocate(B, &id), "given twice");
+    }
+
+    /// As it is with a flood of pods: the clerk must come to an end all the same.
+    #[tokio::test]
+    async fn what_is_given_while_the_clerk_decides_changes_no_verdict_that_offers_it() {
+        let text = "devices: [{resource: example.com/a, groups: [{count: 3, paths: [{path: /dev/bus}]}]}]";
+        let mut bench = Bench::new(text).await;
+        let ids: Vec<String> =
+            bench.decision().lists[0].listed.iter().map(|listed| listed.unit.id.to_string()).collect();
+        bench.owner.look_at(Instant::now());
+        bench.owner.send(Instant::now());
+        assert!(bench.allocate(A, &ids[0]), "while it looks");
+        bench.back().await;
+        assert!(bench.allocate(A, &ids[1]), "while it decides");
+        bench.back().await; // With the decision, which holds.
+        assert!(bench.allocate(A, &ids[2]), "while it tells people");
+        bench.back().await;
+        assert!(bench.owner.office.is_in() && !bench.owner.due.decide);
+        assert_eq!(bench.owner.ledger.count(A), 3);
+    }
+
+    /// The look sees the lock of what was given meanwhile, and not yet whose it is. Tried with a clerk that learns nothing
+    /// before it decides: the device then leaves the list while its pod has it.
+    #[tokio::test]
+    async fn a_lock_of_ours_that_a_look_sees_is_not_somebody_elses() {
+        let mut bench = Bench::new(&rivals("a", "b")).await;
+        let id = bench.id(A);
+        assert!(bench.allocate(A, &id));
+        // Sent out before, as if: the news of it are not told.
+        bench.owner.office.send(Clerk::look);
+        bench.back().await;
+        assert_eq!(bench.owner.elsewhere.len(), 1);
+        bench.settle().await;
+        assert!(bench.decision().listed(A, &id).is_some_and(Listed::is_healthy));
+    }
+
+    /// The kubelet's answer may be older than the grant, and still name the pod that had the device before.
+    #[tokio::test]
+    async fn a_claim_is_not_lost_to_an_answer_of_the_kubelet_that_is_older() {
+        let mut bench = Bench::new(&rivals("a", "b")).await;
+        let (id, asked) = (bench.id(A), Instant::now());
+        assert!(bench.allocate(A, &id));
+        bench.told(&[(A, &id)], asked);
+        bench.told(&[], Instant::now());
+        bench.settle().await;
+        assert_eq!(bench.owner.ledger.count(A), 1, "the kubelet has a while to name it");
+        bench.told(&[(A, &id)], Instant::now());
+        bench.told(&[], Instant::now());
+        assert_eq!(bench.owner.ledger.count(A), 0);
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_the_kubelet_never_names_ends_when_it_was_asked_long_after() {
+        let mut bench = Bench::new(&rivals("a", "b")).await;
+        let id = bench.id(A);
+        assert!(bench.allocate(A, &id));
+        bench.told(&[], Instant::now() + Duration::from_secs(29));
+        assert_eq!(bench.owner.ledger.count(A), 1);
+        bench.told(&[], Instant::now() + Duration::from_secs(31));
+        assert_eq!(bench.owner.ledger.count(A), 0);
+        let locks = Locks::at(bench.place.path().join("lock"));
+        assert!(locks.holders(crate::locks::KIND, |_| false).is_empty());
+    }
 }

@@ -81,11 +81,11 @@ pub fn stale(decision: &Decision, holders: &Holders, metrics: &Metrics) {
         *used.entry(finding.resource.as_deref().unwrap_or_default()).or_default() += 1;
     }
     for list in &decision.lists {
-        let units: BTreeMap<&str, _> = list.listed.iter().map(|listed| (&*listed.unit.id, &listed.unit)).collect();
-        let claimed = || holders.keys().filter(|(resource, _)| *resource == *list.resource).map(|(_, id)| id.as_str());
-        let unknown = claimed().filter(|id| !units.contains_key(id)).count();
+        let claimed =
+            || holders.keys().filter(|(resource, _)| *resource == *list.resource).map(|(_, id)| list.unit(id));
+        let unknown = claimed().filter(Option::is_none).count();
         let mut locks = BTreeSet::new();
-        let held = claimed().filter_map(|id| units.get(id)).flat_map(|unit| unit.locks());
+        let held = claimed().flatten().flat_map(|listed| listed.unit.locks());
         let doubled = held.filter(|lock| !locks.insert(lock.clone())).count();
         metrics.stale_claims(&list.resource, "unknown", unknown);
         metrics.stale_claims(&list.resource, "doubled", doubled);

@@ -19,35 +19,43 @@ const EVERYTHING: [&str; 7] = ["block", "usb", "tty", "video4linux", "hidraw", "
 /// The changes of a machine.
 #[derive(Debug)]
 pub struct Changes {
+    roots: Roots,
     watches: Watches,
-    followed: (BTreeSet<String>, BTreeSet<PathBuf>),
+    followed: Followed,
     events: Events,
+}
+
+/// The subsystems, and the directories in which something that a rule names can come or go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Followed {
+    subsystems: BTreeSet<String>,
+    directories: BTreeSet<PathBuf>,
 }
 
 impl Changes {
     /// Those that can concern an inventory. Listen first and look then. Must be called within a runtime.
     pub fn of(inventory: &Inventory, watches: Watches) -> Self {
-        Self::following(followed(inventory), inventory, watches)
+        Self::following(Followed::of(inventory), inventory, watches)
     }
 
     /// Those, and of every device that no rule asks for.
     pub fn of_everything(inventory: &Inventory, watches: Watches) -> Self {
-        let (mut subsystems, directories) = followed(inventory);
-        subsystems.extend(EVERYTHING.map(str::to_owned));
-        Self::following((subsystems, directories), inventory, watches)
+        let mut followed = Followed::of(inventory);
+        followed.subsystems.extend(EVERYTHING.map(str::to_owned));
+        Self::following(followed, inventory, watches)
     }
 
-    fn following(followed: (BTreeSet<String>, BTreeSet<PathBuf>), inventory: &Inventory, watches: Watches) -> Self {
-        let events = open(inventory, &watches, &followed);
-        Self { watches, followed, events }
+    fn following(followed: Followed, inventory: &Inventory, watches: Watches) -> Self {
+        let roots = inventory.survey.roots.clone();
+        let events = open(&roots, &watches, &followed);
+        Self { roots, watches, followed, events }
     }
 
     /// Follows what the rules look at now.
-    pub fn follow(&mut self, inventory: &Inventory) {
-        let followed = followed(inventory);
-        if followed != self.followed {
-            self.events = open(inventory, &self.watches, &followed);
-            self.followed = followed;
+    pub fn follow(&mut self, followed: &Followed) {
+        if *followed != self.followed {
+            self.events = open(&self.roots, &self.watches, followed);
+            self.followed.clone_from(followed);
         }
     }
 
@@ -74,21 +82,23 @@ impl Changes {
     }
 }
 
-fn open(inventory: &Inventory, watches: &Watches, followed: &(BTreeSet<String>, BTreeSet<PathBuf>)) -> Events {
-    let (subsystems, directories) = followed.clone();
+fn open(roots: &Roots, watches: &Watches, followed: &Followed) -> Events {
+    let Followed { subsystems, directories } = followed.clone();
     let wanted = Wanted { subsystems, directories: directories.into_iter().collect() };
-    Events::open(&inventory.survey.roots, watches, wanted)
+    Events::open(roots, watches, wanted)
 }
 
-/// The subsystems, and the directories in which something that a rule names can come or go.
-fn followed(inventory: &Inventory) -> (BTreeSet<String>, BTreeSet<PathBuf>) {
-    let Inventory { rules, survey } = inventory;
-    let globs = patterns(rules).filter_map(|pattern| match pattern {
-        PathPattern::Glob(glob) => Some(glob),
-        PathPattern::Regex(_) => None,
-    });
-    let directories = globs.flat_map(|glob| directories(&survey.roots, glob)).chain(links(rules));
-    (subsystems(rules), directories.collect())
+impl Followed {
+    /// Of these rules on the machine as it is.
+    pub fn of(inventory: &Inventory) -> Self {
+        let Inventory { rules, survey } = inventory;
+        let globs = patterns(rules).filter_map(|pattern| match pattern {
+            PathPattern::Glob(glob) => Some(glob),
+            PathPattern::Regex(_) => None,
+        });
+        let directories = globs.flat_map(|glob| directories(&survey.roots, glob)).chain(links(rules));
+        Self { subsystems: subsystems(rules), directories: directories.collect() }
+    }
 }
 
 /// Where udev makes links that rules select by; they come after the device.

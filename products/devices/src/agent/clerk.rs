@@ -1,0 +1,195 @@
+//! Looks at the machine and decides, on another thread than the one that answers the kubelet: with thousands of devices both
+//! take longer than an answer may.
+//!
+//! ```text
+//!         ┌─── news of claims ───► look ─────┐
+//!   owner ┼─── news of claims ───► decide ───┼──► owner
+//!         └─── accepted ─────────► report ───┘
+//! ```
+//!
+//! The clerk knows the claims by the news that it is sent out with; what is given away while it is out, it learns at the next
+//! errand. Whether a verdict still holds is therefore for the owner to say, when it comes back.
+//!
+//! What it does not do: it changes nothing that others see. A verdict that is not accepted leaves no trace.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use outrigger_device_core::decide::{Claims, Decision, State};
+use outrigger_device_core::picture::Picture;
+use outrigger_host::Locks;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::desk::Decided;
+use super::ledger::{Elsewhere, News};
+use super::metrics::Metrics;
+use super::offers::{self, Lists};
+use super::report;
+use crate::inventory::Inventory;
+use crate::locks::{KIND, who};
+use crate::survey::Followed;
+
+/// All that looking and deciding needs.
+#[derive(Debug)]
+pub struct Clerk {
+    inventory: Arc<Inventory>,
+    locks: Option<Locks>,
+    picture: Picture,
+    /// What this node's pods have; who has the others' locks is filled in for each decision.
+    claims: Claims,
+    /// The locks that this process has or waits for.
+    ours: BTreeSet<String>,
+    /// Those that others had at the last look.
+    elsewhere: Elsewhere,
+    /// The last decision that was accepted.
+    decision: Option<Arc<Decision>>,
+    lists: Lists,
+}
+
+/// What came of a decision.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The decision.
+    pub decided: Decided,
+    /// What each resource offers by it.
+    pub lists: Lists,
+}
+
+/// What the clerk comes back with.
+#[derive(Debug)]
+pub enum Done {
+    /// The machine has been looked at.
+    Looked {
+        /// Where changes of what was looked at show.
+        followed: Followed,
+        /// Who else has locks.
+        elsewhere: Elsewhere,
+    },
+    /// The locks have been looked at.
+    LocksSeen {
+        /// Whether others have other locks than at the last decision.
+        changed: bool,
+        /// Who else has locks.
+        elsewhere: Elsewhere,
+    },
+    /// There is a decision.
+    Decided(Verdict),
+    /// An accepted decision has been logged and counted.
+    Reported,
+}
+
+impl Clerk {
+    /// For an inventory, without having looked.
+    pub fn new(inventory: Arc<Inventory>, locks: Option<Locks>) -> Self {
+        let (picture, claims, ours, elsewhere) = Default::default();
+        Self { inventory, locks, picture, claims, ours, elsewhere, decision: None, lists: Lists::new() }
+    }
+
+    /// Who else had locks at the last look.
+    pub fn elsewhere(&self) -> Elsewhere {
+        Arc::clone(&self.elsewhere)
+    }
+
+    /// Looks and decides by other rules from now on.
+    pub fn go_by(&mut self, inventory: Arc<Inventory>) {
+        self.inventory = inventory;
+    }
+
+    /// Takes over what has become of claims and locks.
+    pub fn learn(&mut self, news: News) {
+        for (key, who) in news.claims {
+            match who {
+                Some(who) => drop(self.claims.held.insert(key, who)),
+                None => drop(self.claims.held.remove(&key)),
+            }
+        }
+        for (name, is_ours) in news.locks {
+            if is_ours {
+                self.ours.insert(name)
+            } else {
+                self.ours.remove(&name)
+            };
+        }
+    }
+
+    /// Looks at the machine.
+    pub fn look(&mut self) -> Done {
+        self.picture = self.inventory.picture();
+        self.look_at_locks();
+        Done::Looked { followed: Followed::of(&self.inventory), elsewhere: Arc::clone(&self.elsewhere) }
+    }
+
+    /// Looks at the locks alone.
+    pub fn look_at_locks(&mut self) -> Done {
+        let is_held = |name: &str| self.ours.contains(name) && !self.elsewhere.contains_key(name);
+        let holders = self.locks.as_ref().map(|locks| locks.holders(KIND, is_held));
+        self.elsewhere = Arc::new(holders.unwrap_or_default());
+        Done::LocksSeen { changed: self.claims.elsewhere != self.others(), elsewhere: Arc::clone(&self.elsewhere) }
+    }
+
+    /// Decides by the last look and the claims that it knows of.
+    pub fn decide(&mut self, now: Duration) -> Verdict {
+        self.claims.elsewhere = self.others();
+        let none = State::default();
+        let previous = self.decision.as_ref().map_or(&none, |decision| &decision.next);
+        let decision = self.inventory.decide(&self.picture, &self.claims, previous, now);
+        let lists = offers::lists(&decision, &self.lists);
+        Verdict { decided: Decided { inventory: Arc::clone(&self.inventory), decision: Arc::new(decision) }, lists }
+    }
+
+    /// Goes on from a decision, and tells people of it.
+    pub fn accept(&mut self, decision: Arc<Decision>, lists: Lists, metrics: &Metrics) -> Done {
+        report::changes(&decision, metrics);
+        report::known(&decision, metrics);
+        self.decision = Some(decision);
+        self.lists = lists;
+        Done::Reported
+    }
+
+    /// Who else has locks, in words. An older instance may hold some that we wait for.
+    fn others(&self) -> BTreeMap<String, String> {
+        let others = self.elsewhere.iter().filter(|(name, _)| !self.ours.contains(*name));
+        others.map(|(name, holder)| (name.clone(), who(holder))).collect()
+    }
+}
+
+/// The clerk, or where it is.
+#[derive(Debug)]
+pub enum Office {
+    /// It has nothing to do.
+    In(Box<Clerk>),
+    /// It is out on an errand.
+    Out(JoinHandle<(Box<Clerk>, Done)>),
+    /// Nowhere: its errand has failed, which ends the process.
+    Closed,
+}
+
+impl Office {
+    /// Whether it has nothing to do.
+    pub fn is_in(&self) -> bool {
+        matches!(self, Self::In(_))
+    }
+
+    /// Sends it out, if it is in; to another thread.
+    pub fn send(&mut self, errand: impl FnOnce(&mut Clerk) -> Done + Send + 'static) {
+        *self = match std::mem::replace(self, Self::Closed) {
+            Self::In(mut clerk) => Self::Out(spawn_blocking(move || {
+                let done = errand(&mut clerk);
+                (clerk, done)
+            })),
+            out => out,
+        };
+    }
+
+    /// Waits until it is back. Safe to drop and call again.
+    pub async fn back(&mut self) -> anyhow::Result<Done> {
+        let Self::Out(errand) = self else { return std::future::pending().await };
+        let back = errand.await.context("looking at the machine has failed");
+        *self = Self::Closed;
+        let (clerk, done) = back?;
+        *self = Self::In(clerk);
+        Ok(done)
+    }
+}
