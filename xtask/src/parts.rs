@@ -44,6 +44,7 @@ pub const PARTS: &[Part] = &[
         present: |_| measure::peer("podman").map(|path| vec![("PODMAN_BIN", path)]),
         is_kernel: false,
     },
+    Part { name: "helm", present: helm, is_kernel: false },
     Part { name: "sample-device-plugin", present: sample_device_plugin, is_kernel: false },
     Part { name: "sid-root", present: sid_root, is_kernel: false },
     Part { name: "virtual-machine", present: |cache| vm::is_ready(cache).then(Vec::new), is_kernel: false },
@@ -100,6 +101,10 @@ fn part(name: &str) -> Result<Part> {
 }
 
 /// The one that `SAMPLE_DEVICE_PLUGIN_BIN` names already, else the one that was built.
+fn helm(cache: &Path) -> Option<Environment> {
+    parts::helm().program(cache, "helm").map(|program| vec![("HELM_BIN", program)])
+}
+
 fn sample_device_plugin(cache: &Path) -> Option<Environment> {
     let named = std::env::var_os(SAMPLE_DEVICE_PLUGIN).map(PathBuf::from);
     let built = || parts::sample_device_plugin().program(cache, "sample-device-plugin");
@@ -135,7 +140,7 @@ mod tests {
     fn an_unknown_part_is_refused_with_the_known_ones() {
         let refusal = part("sid").unwrap_err().to_string();
         assert!(
-            refusal.starts_with("no part is named \"sid\": root, busybox, podman, sample-device-plugin"),
+            refusal.starts_with("no part is named \"sid\": root, busybox, podman, helm, sample-device-plugin"),
             "{refusal}"
         );
     }

@@ -28,7 +28,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ca-certificates", "lets Go trust the module proxy, and the image's programs others"),
     ("catatonit", "the pause container of podman"),
     ("debootstrap", "makes the sid root"),
-    (GO, "builds the sample device plugin, the peer of the benchmarks and a test"),
+    (GO, "builds the sample device plugin, a peer of benchmarks and tests, and Helm for the chart's test"),
     ("podman", "the peer of the benchmarks"),
     ("qemu-system-x86", "runs the virtual machine"),
 ];
@@ -51,7 +51,7 @@ pub fn run(project: &Project) -> Result<()> {
     for (name, part) in CACHED {
         println!("{}", step::timed(name, || make(*part, &project.cache))?);
     }
-    go::build(&project.cache, &[parts::sample_device_plugin()])?;
+    go::build(&project.cache, &[parts::sample_device_plugin(), parts::helm()])?;
     Ok(())
 }
 

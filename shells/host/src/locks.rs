@@ -202,8 +202,14 @@ fn shared_directory(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let there = fs::symlink_metadata(path)?;
             let shared = there.is_dir() && there.mode() & 0o1002 == 0o1002;
-            let own = there.is_dir() && there.uid() == rustix::process::geteuid().as_raw();
-            if shared || own { Ok(()) } else { Err(io::Error::other("it is no directory with mode 1777")) }
+            let user = rustix::process::geteuid().as_raw();
+            match there.is_dir() && there.uid() == user {
+                _ if shared => Ok(()),
+                // A kubelet makes directories of the host that pods name, with a mode of its own.
+                true if user == 0 => fs::set_permissions(path, Permissions::from_mode(SHARED)),
+                true => Ok(()),
+                false => Err(io::Error::other("it is no directory with mode 1777")),
+            }
         }
         Err(error) => Err(error),
     }
@@ -324,6 +330,18 @@ mod tests {
         taken(locks.try_lock("devices", "a", "me").unwrap());
         let mode = |path: &str| fs::metadata(locks.directory().join(path)).unwrap().mode() & 0o7777;
         assert_eq!([mode(""), mode("devices"), mode("devices/a")], [0o1777, 0o1777, 0o644]);
+    }
+
+    /// A kubelet makes a `hostPath` of type `DirectoryOrCreate` with mode 0755 (`pkg/volume/hostpath`, 1.36).
+    #[test]
+    fn a_directory_with_another_mode_is_opened_to_everybody_by_root_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("run/outrigger/lock");
+        fs::create_dir_all(&directory).unwrap();
+        Locks::of_machine(place.path()).unwrap();
+        let is_root = rustix::process::geteuid().as_raw() == 0;
+        let mode = fs::metadata(directory).unwrap().mode() & 0o7777;
+        assert_eq!(mode == 0o1777, is_root, "{mode:o}");
     }
 
     #[test]

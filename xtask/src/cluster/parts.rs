@@ -104,7 +104,8 @@ fn coredns() -> Module {
     alone(module("coredns", "github.com/coredns/coredns", "1.14.7"), "")
 }
 
-fn helm() -> Module {
+/// Helm, which renders the chart.
+pub fn helm() -> Module {
     let own = module("helm", "helm.sh/helm/v3", "3.22.0");
     alone(Module { values: vec![version_variable(&own, "internal/version.version", "v")], ..own }, "/cmd/helm")
 }

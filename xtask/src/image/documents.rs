@@ -49,7 +49,8 @@ pub fn index(images: &[(String, Blob, Blob)]) -> Vec<u8> {
     let manifests = images.iter().map(|(name, _, manifest)| {
         let mut listed = descriptor("application/vnd.oci.image.manifest.v1+json", manifest);
         // The first is what `ctr` reads, the second what others do.
-        listed["annotations"] = json!({"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name});
+        listed["annotations"] =
+            json!({"io.containerd.image.name": whole(name), "org.opencontainers.image.ref.name": name});
         listed
     });
     bytes(&json!({
@@ -57,6 +58,15 @@ pub fn index(images: &[(String, Blob, Blob)]) -> Vec<u8> {
         "mediaType": "application/vnd.oci.image.index.v1+json",
         "manifests": manifests.collect::<Vec<_>>(),
     }))
+}
+
+/// A name as runtimes keep it: with the host that stands for none (github.com/distribution/reference, `ParseNormalizedNamed`).
+fn whole(name: &str) -> String {
+    match name.split_once('/') {
+        None => format!("docker.io/library/{name}"),
+        Some((host, _)) if host == "localhost" || host.contains(['.', ':']) => name.to_owned(),
+        Some(_) => format!("docker.io/{name}"),
+    }
 }
 
 /// The same, as `docker load` reads it.
@@ -79,4 +89,21 @@ fn bytes(document: &Value) -> Vec<u8> {
 fn date(seconds: u64) -> String {
     let seconds = i64::try_from(seconds).unwrap_or(0);
     jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_kept_with_their_host() {
+        for (name, kept) in [
+            ("outrigger:1", "docker.io/library/outrigger:1"),
+            ("edge/outrigger:1", "docker.io/edge/outrigger:1"),
+            ("localhost/outrigger:1", "localhost/outrigger:1"),
+            ("registry.example.com:5000/outrigger:1", "registry.example.com:5000/outrigger:1"),
+        ] {
+            assert_eq!(whole(name), kept);
+        }
+    }
 }
