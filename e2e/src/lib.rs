@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod claim;
+pub mod cluster;
 pub mod devices;
 pub mod outrigger;
 pub mod podman;

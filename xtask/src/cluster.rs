@@ -131,6 +131,11 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
     }
 }
 
+/// Whether all programs of a cluster are in the cache.
+pub fn is_built(cache: &Path) -> bool {
+    build::is_built(cache, parts::KUBERNETES, &parts::cluster(parts::KUBERNETES))
+}
+
 /// Held while a cluster is started or ended, so that only one command does so.
 fn lock(cache: &Path) -> Result<File> {
     let path = cache.join("cluster/lock");

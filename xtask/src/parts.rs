@@ -16,7 +16,7 @@ use cargo_metadata::{Package, TargetKind};
 use crate::cluster::parts;
 use crate::project::Project;
 use crate::step::Found;
-use crate::{measure, sid, vm};
+use crate::{cluster, measure, sid, vm};
 
 /// What a part gives its tests when it is here: environment variables.
 pub type Environment = Vec<(&'static str, PathBuf)>;
@@ -46,6 +46,7 @@ pub const PARTS: &[Part] = &[
     },
     Part { name: "helm", present: helm, is_kernel: false },
     Part { name: "sample-device-plugin", present: sample_device_plugin, is_kernel: false },
+    Part { name: "cluster", present: a_cluster, is_kernel: false },
     Part { name: "sid-root", present: sid_root, is_kernel: false },
     Part { name: "virtual-machine", present: |cache| vm::is_ready(cache).then(Vec::new), is_kernel: false },
     Part { name: "cgroup-v2", present: |_| has_cgroup_v2(Path::new("/sys/fs/cgroup")).then(Vec::new), is_kernel: true },
@@ -111,6 +112,14 @@ fn sample_device_plugin(cache: &Path) -> Option<Environment> {
     named.or_else(built).map(|path| vec![(SAMPLE_DEVICE_PLUGIN, path)])
 }
 
+/// The programs of a cluster; tests start one by the program that runs them.
+fn a_cluster(cache: &Path) -> Option<Environment> {
+    cluster::is_built(cache)
+        .then(|| std::env::current_exe().ok())
+        .flatten()
+        .map(|own| vec![("OUTRIGGER_TEST_XTASK", own)])
+}
+
 fn sid_root(cache: &Path) -> Option<Environment> {
     let enter = sid::enter(cache)?;
     let root = sid::directory(cache).join("root");
@@ -140,7 +149,7 @@ mod tests {
     fn an_unknown_part_is_refused_with_the_known_ones() {
         let refusal = part("sid").unwrap_err().to_string();
         assert!(
-            refusal.starts_with("no part is named \"sid\": root, busybox, podman, helm, sample-device-plugin"),
+            refusal.starts_with("no part is named \"sid\": root, busybox, podman, helm, sample-device-plugin, cluster"),
             "{refusal}"
         );
     }

@@ -1,0 +1,135 @@
+//! A real cluster that `cargo xtask cluster` starts for one test, and ends with it.
+
+pub mod machine;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// How long a test waits for what a busy machine does late.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A cluster; its end is that of the value.
+#[derive(Debug)]
+pub struct Cluster {
+    name: String,
+    kubeconfig: PathBuf,
+    bin: PathBuf,
+}
+
+impl Cluster {
+    /// Starts one, or finds it running.
+    pub fn up(name: &str, options: &[&str]) -> Result<Self> {
+        let mut cluster = Self { name: name.to_owned(), kubeconfig: PathBuf::new(), bin: PathBuf::new() };
+        let said = output(cluster.command("up").args(options))?;
+        let exports = said.lines().find_map(|line| line.strip_prefix("export KUBECONFIG="));
+        let exported = exports.and_then(|rest| rest.split_once(" PATH="));
+        let (kubeconfig, path) = exported.with_context(|| format!("`up` names no kubeconfig:\n{said}"))?;
+        cluster.kubeconfig = kubeconfig.into();
+        cluster.bin = path.trim_end_matches(":$PATH").into();
+        Ok(cluster)
+    }
+
+    /// `cargo xtask cluster COMMAND` of this cluster.
+    pub fn command(&self, command: &str) -> Command {
+        command_of(&self.name, command)
+    }
+
+    /// What `kubectl` says from the machine's side.
+    pub fn kubectl(&self, args: &[&str]) -> Result<String> {
+        output(self.program("kubectl").args(args))
+    }
+
+    /// Creates or changes these objects, written as JSON or YAML.
+    pub fn apply(&self, manifest: &str) -> Result<String> {
+        let mut apply = self.program("kubectl");
+        apply.args(["apply", "--filename=-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut apply = apply.spawn().context("cannot start kubectl")?;
+        let input = apply.stdin.take();
+        input.map(|mut input| std::io::Write::write_all(&mut input, manifest.as_bytes())).transpose()?;
+        said("kubectl apply", &apply.wait_with_output()?)
+    }
+
+    /// A program of the cluster, on the machine's side.
+    pub fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.bin.join(name));
+        command.env("KUBECONFIG", &self.kubeconfig).env("KUBECACHEDIR", self.directory().join("kubectl"));
+        command
+    }
+
+    /// What a command says inside.
+    pub fn inside(&self, words: &[&str]) -> Result<String> {
+        output(self.command("shell").arg("--").args(words))
+    }
+
+    /// Where its files are while it runs.
+    pub fn directory(&self) -> &Path {
+        self.bin.parent().unwrap_or(&self.bin)
+    }
+
+    /// Waits until a pod is ready; where it does not come, the error says what an engineer would ask for.
+    pub fn until_ready(&self, namespace: &str, pod: &str) -> Result<()> {
+        let limit = format!("--timeout={}s", PATIENCE.as_secs());
+        let waited = self.kubectl(&["wait", "--namespace", namespace, "--for=condition=Ready", &limit, pod]);
+        waited.map(drop).map_err(|error| error.context(self.explain(namespace)))
+    }
+
+    /// Asks until the answer is this, in a namespace that is told of where it does not come.
+    pub fn until(&self, namespace: &str, expected: &str, args: &[&str]) -> Result<()> {
+        let begin = Instant::now();
+        loop {
+            let answer = self.kubectl(args);
+            if answer.as_ref().is_ok_and(|answer| answer.trim() == expected) {
+                return Ok(());
+            }
+            if PATIENCE < begin.elapsed() {
+                bail!("`{}` did not say {expected}: {answer:?}\n{}", args.join(" "), self.explain(namespace));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Pods, events and the kubelet's last lines.
+    pub fn explain(&self, namespace: &str) -> String {
+        let told = [
+            self.kubectl(&["get", "pods", "--namespace", namespace, "--output=wide"]),
+            self.kubectl(&["get", "events", "--namespace", namespace, "--sort-by=.lastTimestamp"]),
+            output(Command::new("tail").args(["-n", "20"]).arg(self.directory().join("log/kubelet.log"))),
+        ];
+        told.map(|text| text.unwrap_or_else(|error| format!("{error:#}\n"))).join("\n")
+    }
+
+    /// Ends it, and fails where that fails.
+    pub fn down(self) -> Result<()> {
+        output(&mut self.command("down")).map(drop)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = output(&mut self.command("down"));
+    }
+}
+
+/// `cargo xtask cluster COMMAND --name NAME`.
+pub fn command_of(name: &str, command: &str) -> Command {
+    let xtask = std::env::var_os("OUTRIGGER_TEST_XTASK").expect("`cargo xtask test` names itself");
+    let mut xtask = Command::new(xtask);
+    xtask.args(["cluster", command, "--name", name]).stdin(Stdio::null());
+    xtask
+}
+
+/// Runs a command; answers what it wrote to stdout.
+pub fn output(command: &mut Command) -> Result<String> {
+    let shown = format!("{command:?}");
+    said(&shown, &command.output().with_context(|| format!("cannot start {shown}"))?)
+}
+
+fn said(shown: &str, output: &std::process::Output) -> Result<String> {
+    if !output.status.success() {
+        bail!("{shown}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

@@ -1,0 +1,6 @@
+//! A real cluster: it starts, runs pods, and leaves nothing of itself on the machine; what was killed can be repeated.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic, also in its helpers")]
+
+mod kills;
+mod life;
