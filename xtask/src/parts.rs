@@ -28,8 +28,19 @@ pub struct Part {
     pub name: &'static str,
     /// What its tests are told; `None` where it is missing.
     pub present: fn(&Path) -> Option<Environment>,
-    /// Whether it is a feature of the kernel: no setup can bring it, and CI does not fail for it.
-    pub is_kernel: bool,
+    /// Who brings it.
+    pub from: Source,
+}
+
+/// Who brings a part to this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// `cargo xtask setup`: on CI its absence is a failure.
+    Setup,
+    /// The kernel: tests that need another one run in the virtual machine.
+    Kernel,
+    /// Whoever builds it, since that takes long: its absence is said, and fails nothing.
+    Hand(&'static str),
 }
 
 /// Where a test or a benchmark finds Kubernetes' sample device plugin.
@@ -37,19 +48,23 @@ const SAMPLE_DEVICE_PLUGIN: &str = "SAMPLE_DEVICE_PLUGIN_BIN";
 
 /// All parts.
 pub const PARTS: &[Part] = &[
-    Part { name: "root", present: |_| is_root().then(Vec::new), is_kernel: false },
-    Part { name: "busybox", present: |_| file("OUTRIGGER_TEST_BUSYBOX", "/bin/busybox"), is_kernel: false },
+    Part { name: "root", present: |_| is_root().then(Vec::new), from: Source::Setup },
+    Part { name: "busybox", present: |_| file("OUTRIGGER_TEST_BUSYBOX", "/bin/busybox"), from: Source::Setup },
     Part {
         name: "podman",
         present: |_| measure::peer("podman").map(|path| vec![("PODMAN_BIN", path)]),
-        is_kernel: false,
+        from: Source::Setup,
     },
-    Part { name: "helm", present: helm, is_kernel: false },
-    Part { name: "sample-device-plugin", present: sample_device_plugin, is_kernel: false },
-    Part { name: "cluster", present: a_cluster, is_kernel: false },
-    Part { name: "sid-root", present: sid_root, is_kernel: false },
-    Part { name: "virtual-machine", present: |cache| vm::is_ready(cache).then(Vec::new), is_kernel: false },
-    Part { name: "cgroup-v2", present: |_| has_cgroup_v2(Path::new("/sys/fs/cgroup")).then(Vec::new), is_kernel: true },
+    Part { name: "helm", present: helm, from: Source::Setup },
+    Part { name: "sample-device-plugin", present: sample_device_plugin, from: Source::Setup },
+    Part { name: "cluster", present: a_cluster, from: Source::Hand("cargo xtask cluster build") },
+    Part { name: "sid-root", present: sid_root, from: Source::Setup },
+    Part { name: "virtual-machine", present: |cache| vm::is_ready(cache).then(Vec::new), from: Source::Setup },
+    Part {
+        name: "cgroup-v2",
+        present: |_| has_cgroup_v2(Path::new("/sys/fs/cgroup")).then(Vec::new),
+        from: Source::Kernel,
+    },
 ];
 
 /// A test file of `e2e` and the parts it needs.

@@ -28,7 +28,12 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ca-certificates", "lets Go trust the module proxy, and the image's programs others"),
     ("catatonit", "the pause container of podman"),
     ("debootstrap", "makes the sid root"),
-    (GO, "builds the sample device plugin, a peer of benchmarks and tests, and Helm for the chart's test"),
+    (GO, "builds the sample device plugin, a peer of benchmarks and tests, Helm for the chart's test, and a cluster"),
+    ("iproute2", "makes the network of a cluster"),
+    ("iptables", "a cluster's services"),
+    ("libseccomp-dev", "builds runc"),
+    ("openssl", "makes the certificates of a cluster"),
+    ("pkg-config", "builds runc"),
     ("podman", "the peer of the benchmarks"),
     ("qemu-system-x86", "runs the virtual machine"),
 ];

@@ -4,6 +4,7 @@
 //! needs a missing part is left out by name, and with CI=true it is a failure. One that needs another kernel runs in the
 //! virtual machine, where that is set up.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use cargo_metadata::Package;
 use clap::Parser;
 
-use crate::parts::{self, Environment, RealTest};
+use crate::parts::{self, Environment, Part, RealTest, Source};
 use crate::project::{self, Project};
 use crate::step::{self, Found};
 use crate::{image, tidy, vm};
@@ -20,6 +21,9 @@ use crate::{image, tidy, vm};
 /// With the tests of each that are left out there.
 const ALSO_IN_MACHINE: &[(&str, &[&str])] =
     &[("outrigger-host-launcher:host", &["all_of_this_holds_for_an_ordinary_user"])];
+
+/// What brings most parts.
+const SETUP: &str = "cargo xtask setup";
 
 /// A test that hangs must not take CI's whole time: these are several times what a build with cold caches takes.
 const WORKSPACE_LIMIT: Duration = Duration::from_secs(40 * 60);
@@ -37,14 +41,14 @@ pub struct Args {
 enum Place {
     Here(Environment),
     VirtualMachine,
-    Nowhere { missing: Vec<&'static str> },
+    Nowhere { missing: Vec<Part> },
 }
 
 /// A test that was left out, and the parts it misses.
 #[derive(Debug)]
 struct LeftOut {
     test: String,
-    missing: Vec<&'static str>,
+    missing: Vec<Part>,
 }
 
 /// Runs the tests, and tells which were left out.
@@ -146,18 +150,18 @@ impl RealParts<'_> {
         for part in &test.needs {
             match (part.present)(&self.project.cache) {
                 Some(told) => environment.extend(told),
-                None => missing.push(part),
+                None => missing.push(*part),
             }
         }
         if missing.is_empty() {
             return Place::Here(environment);
         }
-        let only_kernel = missing.iter().all(|part| part.is_kernel);
+        let only_kernel = missing.iter().all(|part| part.from == Source::Kernel);
         if only_kernel && vm::is_ready(&self.project.cache) {
             return Place::VirtualMachine;
         }
         // The machine would bring the kernel, so its absence is as much a fault as that of any other part.
-        Place::Nowhere { missing: missing.iter().map(|part| part.name).collect() }
+        Place::Nowhere { missing }
     }
 
     /// Runs a test of the workspace, which has run here, in the machine too, where that has what this kernel lacks.
@@ -193,17 +197,21 @@ impl RealParts<'_> {
     }
 }
 
-/// Tells what was left out; with CI=true that is a failure.
+/// Tells what was left out; with CI=true that is a failure, unless it is for a part that nobody was asked to bring.
 fn tell(left_out: &[LeftOut], failed: &mut Vec<String>) {
     if left_out.is_empty() {
         return;
     }
     println!("{} test files were left out:", left_out.len());
+    let mut remedies = BTreeSet::new();
     for LeftOut { test, missing } in left_out {
-        println!("  {test} needs {}", missing.join(", "));
+        println!("  {test} needs {}", missing.iter().map(|part| part.name).collect::<Vec<_>>().join(", "));
+        remedies.extend(missing.iter().map(|part| if let Source::Hand(command) = part.from { command } else { SETUP }));
     }
-    println!("`cargo xtask setup` (as root) installs what they need");
-    if project::is_ci() {
-        failed.push("with CI=true no part may be missing".to_owned());
+    for remedy in &remedies {
+        println!("`{remedy}` (as root) brings what they need");
+    }
+    if project::is_ci() && remedies.contains(SETUP) {
+        failed.push("with CI=true no part may be missing that `setup` brings".to_owned());
     }
 }
