@@ -60,21 +60,21 @@ async fn resident(plugin: &Plugin, served: &[(String, usize)]) -> Result<f64> {
     node.until_offered(served).await?;
     let pid = node.pid()?;
     if matches!(plugin, Plugin::Outrigger(..)) {
-        read_metrics(pid)?;
+        let metrics = metrics(pid)?;
+        anyhow::ensure!(metrics.contains("outrigger_devices_known"), "no metrics: {metrics}");
     }
     sleep(QUIET).await;
     Ok(field(pid, "status", "VmRSS:")? / 1024.0)
 }
 
-/// Reads `/metrics` once, at whatever port the process listens.
-fn read_metrics(pid: u32) -> Result<()> {
+/// Reads `/metrics`, at whatever port the process listens.
+pub(super) fn metrics(pid: u32) -> Result<String> {
     let port = listening(pid)?.context("the process has no admin endpoint")?;
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    anyhow::ensure!(answer.contains("outrigger_devices_known"), "no metrics: {answer}");
-    Ok(())
+    Ok(answer)
 }
 
 /// The loopback port on which a process listens (`/proc/PID/net/tcp`, `proc_pid_net(5)`).

@@ -100,7 +100,7 @@ fn run(
     let filter = log_level.parse().context("the level of logs")?;
     let log_level = start_logging(filter).context("cannot log")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    let ended = runtime.block_on(async {
+    runtime.block_on(async {
         let stop = stop_on_signals_but_hangup().context("cannot handle signals")?;
         let admin = match &configuration.settings.admin {
             Some(address) => Some(listen(address).await?),
@@ -108,10 +108,7 @@ fn run(
         };
         let parts = Parts { source: Arc::new(source), around, configuration, inventory, admin, log_level };
         serve(parts, stop.token().clone()).await
-    });
-    // A look at a dead disk may take for ever, and nobody wants to know what it sees.
-    runtime.shutdown_background();
-    ended
+    })
 }
 
 /// What a node agent is made of.
@@ -165,7 +162,7 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
     let (offers, wanted) = Offers::new(asks, seen, metrics.clone());
     let locked = ledger.directory().map(|directory| watches.contents(directory));
     let out = Outbox { offers, decided, ask_claims, metrics: metrics.clone() };
-    let owner = Owner::begin(clerk, first, ledger, out);
+    let owner = Owner::begin(clerk, first, ledger, out).context("cannot start a thread")?;
     let inbox = Inbox { asks: asked, holders, inventories: rules, changes, locked };
     let reload = Reload { source, around, configuration, inventories, metrics: metrics.clone() };
 

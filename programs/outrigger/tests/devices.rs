@@ -139,9 +139,12 @@ async fn a_hangup_reads_the_configuration_again_and_a_second_instance_takes_over
     };
     fs::write(&file, text(1)).unwrap();
     let args = ["devices", "agent", "--config", file.to_str().unwrap()];
+    // Written through another directory's name of it, a file changes without a word to those who watch its own directory.
+    fs::create_dir(place.path("other")).unwrap();
+    fs::hard_link(&file, place.path("other/devices.yaml")).unwrap();
     let first = place.command("outrigger", &args).spawn().unwrap();
     kubelet.until(|view| view.allocatable(null) == 1).await;
-    fs::write(&file, text(2)).unwrap();
+    fs::write(place.path("other/devices.yaml"), text(2)).unwrap();
     let pid = first.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-HUP", &pid]).status().await.unwrap().success());
     kubelet.until(|view| view.allocatable(null) == 2).await;

@@ -361,7 +361,11 @@ async fn k11_no_other_program_is_needed_and_none_is_started() {
     let device = &admitted["app"]["kubedev.org/sata"].1.devices[0];
     let paths = (device.host_path.as_str(), device.container_path.as_str(), device.permissions.as_str());
     assert_eq!(paths, ("/dev/sdb", "/dev/sdb", "rwm"));
-    assert_eq!(agent.holds().1, 1, "one thread, and no child can have been started: there is no program");
+    assert_eq!(
+        agent.holds().1,
+        2,
+        "a thread answers and one looks, and no child can have been started: there is no program"
+    );
     assert_eq!(agent.ended_by(Signal::TERM).await, Some(0));
 }
 

@@ -13,14 +13,17 @@
 //! What it does not do: it changes nothing that others see. A verdict that is not accepted leaves no trace.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
+use std::io;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
 use outrigger_device_core::decide::{Claims, Decision, State};
 use outrigger_device_core::picture::Picture;
 use outrigger_host::Locks;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::sync::mpsc;
 
 use super::desk::Decided;
 use super::ledger::{Elsewhere, News};
@@ -155,41 +158,57 @@ impl Clerk {
     }
 }
 
-/// The clerk, or where it is.
+/// What the clerk is sent out for.
+type Errand = Box<dyn FnOnce(&mut Clerk) -> Done + Send>;
+
+/// Where the clerk is sent out from: the thread on which it works. Dropping it ends the thread after the present errand,
+/// which nobody waits for: a look at a dead disk may take for ever.
 #[derive(Debug)]
-pub enum Office {
-    /// It has nothing to do.
-    In(Box<Clerk>),
-    /// It is out on an errand.
-    Out(JoinHandle<(Box<Clerk>, Done)>),
-    /// Nowhere: its errand has failed, which ends the process.
-    Closed,
+pub struct Office {
+    errands: std::sync::mpsc::Sender<Errand>,
+    done: mpsc::Receiver<Done>,
+    is_out: bool,
 }
 
 impl Office {
-    /// Whether it has nothing to do.
-    pub fn is_in(&self) -> bool {
-        matches!(self, Self::In(_))
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// Where the machine has no room for one more.
+    pub fn open(mut clerk: Clerk) -> io::Result<Self> {
+        let (errands, received) = std::sync::mpsc::channel::<Errand>();
+        let (back, done) = mpsc::channel(1);
+        let work = move || {
+            while let Ok(errand) = received.recv() {
+                if back.blocking_send(errand(&mut clerk)).is_err() {
+                    break; // The process is stopping.
+                }
+            }
+        };
+        thread::Builder::new().name("clerk".to_owned()).spawn(work)?;
+        Ok(Self { errands, done, is_out: false })
     }
 
-    /// Sends it out, if it is in; to another thread.
+    /// Whether the clerk has nothing to do.
+    pub fn is_in(&self) -> bool {
+        !self.is_out
+    }
+
+    /// Sends it out; one errand at a time.
     pub fn send(&mut self, errand: impl FnOnce(&mut Clerk) -> Done + Send + 'static) {
-        *self = match std::mem::replace(self, Self::Closed) {
-            Self::In(mut clerk) => Self::Out(spawn_blocking(move || {
-                let done = errand(&mut clerk);
-                (clerk, done)
-            })),
-            out => out,
-        };
+        debug_assert!(self.is_in(), "one errand at a time");
+        self.is_out = true;
+        // Where the thread has ended, `back` says so.
+        let _ = self.errands.send(Box::new(errand));
     }
 
     /// Waits until it is back. Safe to drop and call again.
     pub async fn back(&mut self) -> anyhow::Result<Done> {
-        let Self::Out(errand) = self else { return std::future::pending().await };
-        let back = errand.await.context("looking at the machine has failed");
-        *self = Self::Closed;
-        let (clerk, done) = back?;
-        *self = Self::In(clerk);
+        if !self.is_out {
+            return pending().await;
+        }
+        let done = self.done.recv().await.context("looking at the machine has failed")?;
+        self.is_out = false;
         Ok(done)
     }
 }

@@ -14,6 +14,7 @@
 //! an answer waits for no look; what was given while the clerk decided is checked against its verdict when that comes.
 
 use std::future::pending;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,13 +99,16 @@ struct Due {
 }
 
 impl Owner {
-    /// Offers what the first look has shown. Must be called within a runtime.
-    pub fn begin(clerk: Clerk, first: Verdict, ledger: Ledger, out: Outbox) -> Self {
+    /// Offers what the first look has shown.
+    ///
+    /// # Errors
+    /// Where the clerk cannot have a thread.
+    pub fn begin(clerk: Clerk, first: Verdict, ledger: Ledger, out: Outbox) -> io::Result<Self> {
         let (now, elsewhere) = (Instant::now(), clerk.elsewhere());
         let due = Due { inventory: None, look: None, locks: None, decide: false, looked: now, locks_looked: now };
-        let mut owner = Self { office: Office::In(Box::new(clerk)), ledger, elsewhere, begun: now, due, out };
+        let mut owner = Self { office: Office::open(clerk)?, ledger, elsewhere, begun: now, due, out };
         owner.tell(first);
-        owner
+        Ok(owner)
     }
 
     /// Runs until `stop`.
@@ -361,7 +365,7 @@ mod tests {
             let (decided, seen) = watch::channel(first.decided.clone());
             let (offers, _) = Offers::new(mpsc::channel(1).0, seen, metrics.clone());
             let out = Outbox { offers, decided, ask_claims: mpsc::channel(1).0, metrics };
-            let owner = Owner::begin(clerk, first, Ledger::new(Some(locks)), out);
+            let owner = Owner::begin(clerk, first, Ledger::new(Some(locks)), out).unwrap();
             let changes = Changes::of(&inventory, Watches::new());
             let mut bench = Self { place, owner, changes };
             bench.back().await;
