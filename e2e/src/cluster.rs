@@ -64,6 +64,11 @@ impl Cluster {
         output(self.command("shell").arg("--").args(words))
     }
 
+    /// The administrator's kubeconfig, for the machine's side.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     /// Where its files are while it runs.
     pub fn directory(&self) -> &Path {
         self.bin.parent().unwrap_or(&self.bin)
@@ -78,14 +83,20 @@ impl Cluster {
 
     /// Asks until the answer is this, in a namespace that is told of where it does not come.
     pub fn until(&self, namespace: &str, expected: &str, args: &[&str]) -> Result<()> {
+        let what = format!("`{}` says {expected}", args.join(" "));
+        self.until_that(namespace, &what, || Ok(self.kubectl(args)?.trim() == expected))
+    }
+
+    /// Asks until it is so; a fault may pass, and is told where it does not.
+    pub fn until_that(&self, namespace: &str, what: &str, is_so: impl Fn() -> Result<bool>) -> Result<()> {
         let begin = Instant::now();
         loop {
-            let answer = self.kubectl(args);
-            if answer.as_ref().is_ok_and(|answer| answer.trim() == expected) {
+            let answer = is_so();
+            if matches!(answer, Ok(true)) {
                 return Ok(());
             }
             if PATIENCE < begin.elapsed() {
-                bail!("`{}` did not say {expected}: {answer:?}\n{}", args.join(" "), self.explain(namespace));
+                bail!("in vain was waited until {what}: {answer:?}\n{}", self.explain(namespace));
             }
             std::thread::sleep(Duration::from_millis(200));
         }

@@ -9,6 +9,7 @@ mod build;
 mod certificates;
 mod components;
 mod config;
+mod control;
 mod covers;
 mod down;
 mod enter;
@@ -47,6 +48,8 @@ pub enum Args {
     Status(Named),
     /// End it; nothing of it is left
     Down(Named),
+    /// End a component and start it again
+    Restart(control::Args),
     /// Run a command inside, else a shell
     Shell(enter::ShellArgs),
     /// Import an image (docker-archive or OCI layout in a tar file) and pin it
@@ -125,6 +128,7 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
         Args::Up(options) => up::run(&place(&options.name), options),
         Args::Status(named) => status::run(&place(&named.name)),
         Args::Down(named) => down::run(&place(&named.name)),
+        Args::Restart(args) => control::restart(&place(args.name()), args),
         Args::Shell(args) => enter::shell(&place(args.name()), args),
         Args::Load(args) => enter::load(&place(args.name()), args),
         Args::Inside(args) => inside::run(args),

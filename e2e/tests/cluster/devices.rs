@@ -1,0 +1,85 @@
+//! The devices product as users install it, on a real kubelet: the chart, our image, pods that ask for devices.
+
+use std::path::Path;
+use std::process::Command;
+
+use outrigger_e2e::cluster::{Cluster, output};
+use serde_json::{Value, json};
+
+const NAME: &str = "test-devices";
+const NAMESPACE: &str = "outrigger";
+const RESOURCE: &str = "example.com/slot";
+
+/// A value and a device node, for one container at a time.
+const VALUES: &str = "\
+devices:
+  config:
+    domain: example.com
+    devices:
+    - name: slot
+      groups: [{counted: {values: [left], env: SLOT_ID}}]
+    - name: fuse
+      groups: [{count: 10, paths: [{path: /dev/fuse}]}]
+";
+
+/// A pod that holds this much of each resource until it is deleted.
+fn pod(name: &str, resources: &[&str]) -> String {
+    let limits: Value = resources.iter().map(|resource| ((*resource).to_owned(), json!("1"))).collect();
+    let script = "echo slot $SLOT_ID; test -c /dev/fuse && echo fuse; exec sleep 100000";
+    let container = json!({"name": "app", "image": "localhost/busybox:1", "command": ["sh", "-c", script],
+        "resources": {"limits": limits}});
+    let spec = json!({"terminationGracePeriodSeconds": 0, "containers": [container]});
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}).to_string()
+}
+
+/// The chart with these values, of our image.
+fn install(cluster: &Cluster) {
+    let image = std::env::var("OUTRIGGER_IMAGE").expect("`cargo xtask test` makes the image and names it");
+    output(cluster.command("load").arg(&image)).unwrap();
+    let values = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(values.path(), VALUES).unwrap();
+    let mut helm = Command::new(std::env::var("HELM_BIN").expect("`cargo xtask test` names Helm"));
+    helm.env("KUBECONFIG", cluster.kubeconfig()).args(["install", "outrigger"]);
+    helm.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/chart"));
+    helm.args(["--create-namespace", "--namespace", NAMESPACE, "--wait", "--timeout=180s", "--values"]);
+    output(helm.arg(values.path())).unwrap_or_else(|error| panic!("{error:#}\n{}", cluster.explain(NAMESPACE)));
+}
+
+fn until_allocatable(cluster: &Cluster, resource: &str, count: &str) {
+    let path = format!("--output=jsonpath={{.status.allocatable.{}}}", resource.replace('.', "\\."));
+    cluster.until(NAMESPACE, count, &["get", "node", "node-1", &path]).unwrap();
+}
+
+#[test]
+fn the_chart_gives_devices_and_a_second_pod_waits_until_the_first_ends() {
+    let cluster = Cluster::up(NAME, &[]).unwrap();
+    install(&cluster);
+    until_allocatable(&cluster, RESOURCE, "1");
+    until_allocatable(&cluster, "example.com/fuse", "10");
+
+    cluster.apply(&pod("first", &[RESOURCE, "example.com/fuse"])).unwrap();
+    cluster.until_ready("default", "pod/first").unwrap();
+    cluster.until("default", "slot left\nfuse", &["logs", "first"]).unwrap();
+    cluster.apply(&pod("second", &[RESOURCE])).unwrap();
+    let reason = "--output=jsonpath={.status.conditions[?(@.type==\"PodScheduled\")].reason}";
+    cluster.until("default", "Unschedulable", &["get", "pod/second", reason]).unwrap();
+
+    cluster.kubectl(&["delete", "pod/first"]).unwrap();
+    cluster.until_ready("default", "pod/second").unwrap();
+    cluster.until("default", "slot left", &["logs", "second"]).unwrap();
+
+    let started = ["get", "pod/second", "--output=jsonpath={.status.containerStatuses[0].containerID}"];
+    let container = cluster.kubectl(&started).unwrap();
+    output(cluster.command("restart").arg("kubelet")).unwrap();
+    // A kubelet that was restarted counts anew.
+    cluster
+        .until_that("default", "the resource is registered again", || {
+            let metrics = cluster.kubectl(&["get", "--raw=/api/v1/nodes/node-1/proxy/metrics"])?;
+            let count = format!("kubelet_device_plugin_registration_total{{resource_name=\"{RESOURCE}\"}} 1");
+            Ok(metrics.lines().any(|line| line == count))
+        })
+        .unwrap();
+    until_allocatable(&cluster, RESOURCE, "1");
+    assert_eq!(cluster.kubectl(&started).unwrap(), container, "a running pod is not touched");
+    cluster.down().unwrap();
+}
