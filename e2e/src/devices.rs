@@ -7,13 +7,15 @@
 mod calls;
 mod hotplug;
 mod node;
+mod plugins;
 mod process;
 mod restart;
 mod start;
 
 pub use calls::allocate;
 pub use hotplug::hotplug;
-pub use node::{Node, Plugin, Plugins};
+pub use node::Node;
+pub use plugins::{Plugin, Plugins, Served};
 pub use process::{idle, memory};
 pub use restart::restart;
 pub use start::start;

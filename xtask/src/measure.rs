@@ -23,9 +23,9 @@ const SOAK_CASES: &str = "250000";
 /// `cargo xtask bench`.
 #[derive(clap::Args, Debug)]
 pub struct BenchArgs {
-    /// Which product: pods or devices
+    /// Which product, pods or devices; or one benchmark of it, as in devices-restart
     product: String,
-    /// Only this benchmark of it
+    /// Only this benchmark of the product
     name: Option<String>,
     /// With the quickly built profile instead of the release one
     #[arg(long)]
@@ -47,7 +47,11 @@ pub struct SoakArgs {
 /// Builds the executable as users get it, and runs the product's benchmarks on it.
 pub fn bench(project: &Project, args: &BenchArgs) -> Result<()> {
     let package = parts::end_to_end(project).context("this workspace has no package outrigger-e2e")?;
-    let program = format!("bench-{}", args.product);
+    let (product, name) = match args.product.split_once('-') {
+        Some((product, name)) => (product, Some(name)),
+        None => (args.product.as_str(), args.name.as_deref()),
+    };
+    let program = format!("bench-{product}");
     if !benches(package).contains(&program.as_str()) {
         let known = benches(package).join(", ");
         bail!(Found(format!("outrigger-e2e has no {program}, only {known}")));
@@ -56,7 +60,7 @@ pub fn bench(project: &Project, args: &BenchArgs) -> Result<()> {
     let executable = step::timed("build", || test::executable(project, profile))?;
     let mut run = project.cargo();
     run.args(["run", "--quiet", "--profile", profile, "--package", &package.name, "--bin", &program, "--"]);
-    run.arg("--executable").arg(executable).args(&args.name);
+    run.arg("--executable").arg(executable).args(name);
     // A peer that is not there is said by the benchmark.
     run.envs(parts::named("sample-device-plugin").filter_map(|part| (part.present)(&project.cache)).flatten());
     step::timed(&program, || step::command(&mut run))

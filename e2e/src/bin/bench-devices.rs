@@ -7,13 +7,17 @@ use anyhow::Result;
 use clap::Parser;
 use outrigger_e2e::devices::{self, Plugins};
 
+/// The benchmarks, in the order in which they run.
+const NAMES: [&str; 6] = ["restart", "start", "hotplug", "allocate", "memory", "idle"];
+
 /// Measures `outrigger devices agent`.
 #[derive(Parser)]
 struct Arguments {
     /// The executable, built with the release profile
     #[arg(long)]
     executable: PathBuf,
-    /// Only this benchmark: restart, start, memory, hotplug, allocate or idle
+    /// Only this benchmark
+    #[arg(value_parser = NAMES)]
     name: Option<String>,
 }
 
@@ -21,7 +25,7 @@ struct Arguments {
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let plugins = Plugins::find(arguments.executable.canonicalize()?);
-    for name in ["restart", "start", "hotplug", "allocate", "memory", "idle"] {
+    for name in NAMES {
         if arguments.name.as_deref().is_none_or(|wanted| wanted == name) {
             let figures = match name {
                 "restart" => devices::restart(&plugins).await?,

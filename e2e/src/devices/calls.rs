@@ -11,14 +11,17 @@ use outrigger_kubelet_api::device_plugin::{AllocateRequest, ContainerAllocateReq
 use outrigger_kubelet_api::{Channel, LOCALHOST};
 use tokio::time::{interval, sleep};
 
-use super::node::{Node, Plugin, Plugins, not_measured};
+use super::node::Node;
+use super::plugins::{Plugin, Plugins, compared};
 use super::process::metrics;
 use crate::sample::Sample;
 
 /// How many calls of each size, and how often one is made: over five seconds, so that they meet fifty changes.
 const CALLS: usize = 1000;
 const EVERY: Duration = Duration::from_millis(5);
-/// How often the list changes meanwhile.
+/// The resource whose list changes.
+const CHANGING: &str = "example.com/dd";
+/// How often it changes meanwhile.
 const CHANGES: Duration = Duration::from_millis(100);
 /// The aim for one id, in seconds, as it stands in the plugin's histogram.
 const AIM: &str = "0.0002";
@@ -33,7 +36,7 @@ pub async fn allocate(plugins: &Plugins) -> Result<String> {
         made.display()
     );
     node.start(&plugins.ours(&configuration))?;
-    node.until("9999 devices", |view| view.allocatable("example.com/dd") == 9999).await?;
+    node.until("9999 devices", |view| view.allocatable(CHANGING) == 9999).await?;
     let changing = made.join("d");
     let toggle = async {
         loop {
@@ -43,18 +46,18 @@ pub async fn allocate(plugins: &Plugins) -> Result<String> {
             sleep(CHANGES).await;
         }
     };
-    let lists = || node.kubelet.view().resources.get("example.com/dd").map_or(0, |resource| resource.lists);
+    let lists = || node.kubelet.view().resources.get(CHANGING).map_or(0, |resource| resource.lists);
     let before = lists();
     let mut text = String::new();
     let measuring = async {
         for size in [1, 16] {
             let before = within(&metrics(node.pid()?)?)?;
-            let sample = calls(&node, "example.com/dd", size).await?;
+            let sample = calls(&node, CHANGING, size).await?;
             let after = within(&metrics(node.pid()?)?)?;
             let aim = if size == 1 { " (aim: 99)" } else { "" };
             let share = (after.0 - before.0) / (after.1 - before.1) * 100.0;
-            let _ = writeln!(text, "allocate  {size} ids: outrigger {sample}, by the caller's clock");
-            let _ = writeln!(text, "allocate  {size} ids: {share:.2} % took at most 0.2 ms inside the plugin{aim}");
+            let _ = writeln!(text, "allocate: {size} ids: outrigger {sample}, by the caller's clock");
+            let _ = writeln!(text, "allocate: {size} ids: {share:.2} % took at most 0.2 ms inside the plugin{aim}");
         }
         anyhow::Ok(())
     };
@@ -62,17 +65,28 @@ pub async fn allocate(plugins: &Plugins) -> Result<String> {
         done = measuring => done?,
         () = toggle => {}
     }
-    let _ = writeln!(text, "allocate  {} lists were sent meanwhile", lists() - before);
-    for (peer, served) in plugins.peers(1, 10_000) {
-        let note = if matches!(peer, Plugin::Sample(_)) { " (of 2 devices, nothing changes)" } else { "" };
-        match quiet_calls(&peer, &served).await {
-            Ok(sample) => {
-                let _ = writeln!(text, "allocate  1 id: {} {sample}{note}", peer.name());
-            }
-            Err(error) => text.push_str(&not_measured("allocate", &peer, &error)),
-        }
+    let _ = writeln!(text, "allocate: {} lists were sent meanwhile", lists() - before);
+    drop(node);
+    Ok(text + &beside_peers(plugins).await?)
+}
+
+/// What a peer can be asked: one id while nothing changes, of as many devices as it has.
+async fn beside_peers(plugins: &Plugins) -> Result<String> {
+    let mut text = String::new();
+    let peers = [(2, plugins.sample()), (10_000, plugins.generic(1, 10_000))];
+    for (count, (peer, theirs)) in peers.into_iter().filter_map(|(count, peer)| Some((count, peer?))) {
+        let name = format!("allocate: 1 id of {count}, no changes:");
+        let (plugin, served) = plugins.ours_with(1, count);
+        let ours = quiet_calls(&plugin, &served).await?;
+        let _ = writeln!(text, "{name} outrigger {ours}");
+        text.push_str(&compared(&name, &ours, &peer, quiet_calls(&peer, &theirs).await));
     }
-    Ok(text + &plugins.absent("allocate", "nothing"))
+    if plugins.sample.is_some() {
+        text.push_str(
+            "allocate: sample plugin: 16 ids or a list that changes: not possible: it has two devices, always\n",
+        );
+    }
+    Ok(text + &plugins.no_sample("allocate:") + &plugins.no_generic("allocate:", "nothing"))
 }
 
 /// Calls of a plugin whose list stays as it is.
@@ -88,7 +102,7 @@ async fn calls(node: &Node, resource: &str, size: usize) -> Result<Sample> {
     let view = node.kubelet.view();
     let devices = view.resources.get(resource).context("the resource is not known")?.devices.keys();
     // The device that comes and goes has an id of its own kind; the others have replicas.
-    let ids: Vec<String> = devices.filter(|id| resource != "example.com/dd" || id.contains('-')).cloned().collect();
+    let ids: Vec<String> = devices.filter(|id| resource != CHANGING || id.contains('-')).cloned().collect();
     // From a thread of its own, as a kubelet calls: what the kubelet here does with lists does not count.
     let caller = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -6,45 +6,82 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use outrigger_stub_kubelet::View;
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use tokio::time::sleep;
 
-use super::node::{Node, Plugins};
+use super::node::Node;
+use super::plugins::{Plugin, Plugins, compared, not_measured};
 use crate::sample::Sample;
 
 /// How often each comes and goes.
 const ROUNDS: usize = 200;
+/// How often for a peer that takes seconds.
+const FEW: usize = 10;
+
+/// What ours and the generic one call the device that comes and goes.
+const OURS: &str = "example.com/dd";
+const GENERIC: &str = "squat.ai/dd";
+
+/// How long it took to be listed, and how long to be listed no more.
+type Times = (Sample, Sample);
 
 /// Nodes under a glob, and zram devices.
 pub async fn hotplug(plugins: &Plugins) -> Result<String> {
-    let mut text = nodes(plugins).await?;
-    match zram(plugins).await? {
-        Some(lines) => text.push_str(&lines),
-        None => text.push_str("hotplug  zram: this kernel has none\n"),
+    let named = ["hotplug: a node made:", "hotplug: a node removed:"];
+    let ours = nodes(|glob| watching(plugins, glob), OURS, ROUNDS).await?;
+    let mut text = told(named, &ours);
+    if let Some(generic) = &plugins.gdp {
+        let device = |glob: &str| format!("{{name: dd, groups: [{{paths: [{{path: \"{glob}\"}}]}}]}}");
+        let plugin = |glob: &str| Plugin::Gdp(generic.clone(), vec![device(glob)]);
+        match nodes(plugin, GENERIC, FEW).await {
+            Ok((came, went)) => {
+                text.push_str(&compared(named[0], &ours.0, &plugin(""), Ok(came)));
+                text.push_str(&compared(named[1], &ours.1, &plugin(""), Ok(went)));
+            }
+            Err(error) => text.push_str(&not_measured("hotplug:", &plugin(""), &error)),
+        }
     }
-    Ok(text + "hotplug  generic-device-plugin: looks every 5 s\n")
+    match zram(plugins).await? {
+        Some(times) => {
+            text.push_str(&told(["hotplug: a zram device added:", "hotplug: a zram device removed:"], &times));
+        }
+        None => text.push_str("hotplug: zram: this kernel has none\n"),
+    }
+    text.push_str("hotplug: sample plugin: not possible: its two devices never come or go\n");
+    Ok(text + &plugins.no_generic("hotplug:", "up to 5 s, since it looks every 5 s"))
 }
 
-async fn nodes(plugins: &Plugins) -> Result<String> {
+fn told([came, went]: [&str; 2], times: &Times) -> String {
+    let mut text = String::new();
+    for (name, sample) in [(came, &times.0), (went, &times.1)] {
+        let _ = writeln!(text, "{name} outrigger {sample} (aim: p99 at most 100)");
+    }
+    text
+}
+
+/// Ours, with what the glob finds; without a grace what has vanished is dropped, so that every round is alike.
+fn watching(plugins: &Plugins, glob: &str) -> Plugin {
+    plugins.ours(&format!(
+        "domain: example.com\ndevices:\n- name: dd\n  health: {{vanishGrace: 0s}}\n  groups: [{{paths: [{{path: \"{glob}\"}}]}}]\n"
+    ))
+}
+
+async fn nodes(plugin: impl Fn(&str) -> Plugin, resource: &str, rounds: usize) -> Result<Times> {
     let mut node = Node::new().await?;
     let made = node.path().join("nodes");
     fs::create_dir(&made)?;
-    start(&mut node, plugins, &format!("{}/d*", made.display())).await?;
+    node.start(&plugin(&format!("{}/d*", made.display())))?;
     let path = made.join("d0");
     let null = makedev(1, 3);
-    measure(
-        &node,
-        "a node made and removed",
-        async || {
-            mknodat(CWD, &path, FileType::CharacterDevice, Mode::RWXU, null)?;
-            Ok(())
-        },
-        async || Ok(fs::remove_file(&path)?),
-    )
-    .await
+    let make = async || {
+        mknodat(CWD, &path, FileType::CharacterDevice, Mode::RWXU, null)?;
+        Ok(())
+    };
+    Watched { node, resource, rounds }.measure(make, async || Ok(fs::remove_file(&path)?)).await
 }
 
-async fn zram(plugins: &Plugins) -> Result<Option<String>> {
+async fn zram(plugins: &Plugins) -> Result<Option<Times>> {
     let control = Path::new("/sys/class/zram-control");
     if !control.is_dir() {
         return Ok(None);
@@ -53,7 +90,7 @@ async fn zram(plugins: &Plugins) -> Result<Option<String>> {
     let number = fs::read_to_string(control.join("hot_add"))?.trim().to_owned();
     fs::write(control.join("hot_remove"), &number)?;
     let mut node = Node::new().await?;
-    start(&mut node, plugins, &format!("/dev/zram{number}")).await?;
+    node.start(&watching(plugins, &format!("/dev/zram{number}")))?;
     let add = async || fs::read_to_string(control.join("hot_add")).map(drop).context("cannot add a zram device");
     let remove = async || {
         // Whoever looks at a new device keeps it busy for a moment.
@@ -62,50 +99,36 @@ async fn zram(plugins: &Plugins) -> Result<Option<String>> {
         }
         Ok(())
     };
-    Ok(Some(measure(&node, "a zram device added and removed", add, remove).await?))
+    Watched { node, resource: OURS, rounds: ROUNDS }.measure(add, remove).await.map(Some)
 }
 
-async fn start(node: &mut Node, plugins: &Plugins, glob: &str) -> Result<()> {
-    // Without a grace what has vanished is dropped, so that every round is alike.
-    let configuration = format!(
-        "domain: example.com\ndevices:\n- name: dd\n  health: {{vanishGrace: 0s}}\n  groups: [{{paths: [{{path: \"{glob}\"}}]}}]\n"
-    );
-    node.start(&plugins.ours(&configuration))?;
-    node.until("an empty list has come", |view| view.resources.get("example.com/dd").is_some_and(|it| it.lists > 0))
-        .await?;
-    Ok(())
+/// A resource of one device that comes and goes.
+struct Watched<'r> {
+    node: Node,
+    resource: &'r str,
+    rounds: usize,
 }
 
-async fn measure(
-    node: &Node,
-    what: &str,
-    come: impl AsyncFn() -> Result<()>,
-    go: impl AsyncFn() -> Result<()>,
-) -> Result<String> {
-    let (mut came, mut went) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        for (wanted, act, took) in [(1, &come as &dyn Act, &mut came), (0, &go, &mut went)] {
+impl Watched<'_> {
+    async fn measure(&self, come: impl AsyncFn() -> Result<()>, go: impl AsyncFn() -> Result<()>) -> Result<Times> {
+        let listed = |view: &View| view.resources.get(self.resource).is_some_and(|it| it.lists > 0);
+        self.node.until("an empty list has come", listed).await?;
+        let (mut came, mut went) = (Vec::new(), Vec::new());
+        for _ in 0..self.rounds {
             let begin = Instant::now();
-            act.act().await?;
-            node.until(&format!("{wanted} devices"), |view| view.allocatable("example.com/dd") == wanted).await?;
-            took.push(begin.elapsed());
+            come().await?;
+            self.until(1).await?;
+            came.push(begin.elapsed());
+            let begin = Instant::now();
+            go().await?;
+            self.until(0).await?;
+            went.push(begin.elapsed());
         }
+        Ok((Sample::new(came).context("nothing was measured")?, Sample::new(went).context("nothing was measured")?))
     }
-    let mut text = String::new();
-    for (sample, way) in [(came, "came"), (went, "went")] {
-        let sample = Sample::new(sample).context("nothing was measured")?;
-        let _ = writeln!(text, "hotplug  {what}: {way} in {sample} (aim: p99 at most 100)");
-    }
-    Ok(text)
-}
 
-/// Something that is done to the machine.
-trait Act {
-    fn act(&self) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + '_>>;
-}
-
-impl<F: AsyncFn() -> Result<()>> Act for F {
-    fn act(&self) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + '_>> {
-        Box::pin(async move { self().await })
+    async fn until(&self, count: usize) -> Result<()> {
+        let is_so = |view: &View| view.allocatable(self.resource) == count;
+        self.node.until(&format!("{count} devices"), is_so).await.map(drop)
     }
 }

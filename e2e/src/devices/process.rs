@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::time::sleep;
 
-use super::node::{Node, Plugin, Plugins, not_measured, shared};
+use super::node::Node;
+use super::plugins::{Plugin, Plugins, not_measured};
 
 /// How long is waited.
 const QUIET: Duration = Duration::from_secs(60);
@@ -18,23 +19,27 @@ const QUIET: Duration = Duration::from_secs(60);
 pub async fn memory(plugins: &Plugins) -> Result<String> {
     let mut text = String::new();
     for (count, aim, recorded) in [(10, 6.0, "14.4 MB"), (10_000, 10.0, "26.0 MB")] {
-        let (configuration, served) = shared(1, count);
-        let ours = resident(&plugins.ours(&configuration), &served).await?;
-        let _ = writeln!(text, "memory  {count} devices: outrigger {ours:.1} MB (aim: at most {aim})");
-        for (peer, served) in plugins.peers(1, count) {
-            if matches!(peer, Plugin::Sample(_)) && count != 10 {
-                continue;
-            }
+        let name = format!("memory: {count} devices:");
+        let (plugin, served) = plugins.ours_with(1, count);
+        let ours = resident(&plugin, &served).await?;
+        let _ = writeln!(text, "{name} outrigger {ours:.1} MB (aim: at most {aim})");
+        let sample = plugins.sample().filter(|_| count == 10);
+        if count != 10 {
+            let _ = writeln!(text, "{name} sample plugin: not possible: it has two devices");
+        }
+        for (peer, served) in sample.into_iter().chain(plugins.generic(1, count)) {
             match resident(&peer, &served).await {
                 Ok(theirs) => {
-                    let ratio = theirs / ours;
-                    let _ = writeln!(text, "memory  {} {theirs:.1} MB, {ratio:.1} times as much", peer.name());
+                    let (ratio, offered) = (theirs / ours, served[0].1);
+                    let peer = peer.name();
+                    let _ = writeln!(text, "{name} {peer} with {offered} {theirs:.1} MB, {ratio:.1} times as much");
                 }
-                Err(error) => text.push_str(&not_measured("memory", &peer, &error)),
+                Err(error) => text.push_str(&not_measured(&name, &peer, &error)),
             }
         }
-        text.push_str(&plugins.absent(&format!("memory  {count} devices:"), recorded));
+        text.push_str(&plugins.no_generic(&name, recorded));
     }
+    text.push_str(&plugins.no_sample("memory:"));
     // Ids of 40 characters, as many as fit into a message.
     let count = 79_000;
     let configuration = format!(
@@ -47,7 +52,7 @@ pub async fn memory(plugins: &Plugins) -> Result<String> {
     let peak = field(node.pid()?, "status", "VmHWM:")? / 1024.0;
     let _ = writeln!(
         text,
-        "memory  {offered} of {count} devices with ids of 40 characters: peak {peak:.1} MB (aim: at most 40)"
+        "memory: {offered} of {count} devices with ids of 40 characters: peak {peak:.1} MB (aim: at most 40)"
     );
     Ok(text)
 }
@@ -91,29 +96,52 @@ fn listening(pid: u32) -> Result<Option<u16>> {
     }))
 }
 
-/// CPU time and wake-ups of a minute in which nothing happens, with ten resources.
+/// CPU time and wake-ups of a minute in which nothing happens, with ten resources; the sample has one.
 pub async fn idle(plugins: &Plugins) -> Result<String> {
-    let (configuration, served) = shared(10, 10);
-    let mut text = measured(&plugins.ours(&configuration), &served, " (aim: at most 20)").await?;
-    for (peer, served) in plugins.peers(10, 10) {
-        let theirs = measured(&peer, &served, "").await;
-        text.push_str(&theirs.unwrap_or_else(|error| not_measured("idle", &peer, &error)));
+    let (plugin, served) = plugins.ours_with(10, 10);
+    let (ours, wakeups) = minute(&plugin, &served).await?;
+    let aim = "aim: at most 20 ms, no wake-up but the audit";
+    let mut text =
+        format!("idle: outrigger used {ours:.2} ms of CPU in a minute and woke up {wakeups} times ({aim})\n");
+    for (peer, served) in plugins.sample().into_iter().chain(plugins.generic(10, 10)) {
+        match minute(&peer, &served).await {
+            Ok((theirs, wakeups)) => {
+                let (ratio, peer) = (theirs / ours, peer.name());
+                let _ = writeln!(
+                    text,
+                    "idle: {peer} used {theirs:.2} ms, {ratio:.1} times as much, and woke up {wakeups} times"
+                );
+            }
+            Err(error) => text.push_str(&not_measured("idle:", &peer, &error)),
+        }
     }
-    Ok(text + &plugins.absent("idle", "nothing"))
+    Ok(text
+        + &plugins.no_sample("idle:")
+        + &plugins.no_generic("idle:", "10 ms of CPU in its first 7 s, with 10 devices"))
 }
 
-async fn measured(plugin: &Plugin, served: &[(String, usize)], aim: &str) -> Result<String> {
+/// Milliseconds of CPU, and how often a thread woke up.
+async fn minute(plugin: &Plugin, served: &[(String, usize)]) -> Result<(f64, u64)> {
     let mut node = Node::new().await?;
     node.start(plugin)?;
     node.until_offered(served).await?;
     // What a start leaves to be done.
     sleep(Duration::from_secs(2)).await;
     let pid = node.pid()?;
-    let (cpu, switches) = (cpu(pid)?, field(pid, "status", "voluntary_ctxt_switches:")?);
+    let (cpu, wakeups) = (self::cpu(pid)?, self::wakeups(pid)?);
     sleep(QUIET).await;
-    let (cpu, switches) = (self::cpu(pid)? - cpu, field(pid, "status", "voluntary_ctxt_switches:")? - switches);
-    let name = plugin.name();
-    Ok(format!("idle  {name} used {:.2} ms of CPU in {} s{aim} and woke up {switches} times\n", cpu, QUIET.as_secs()))
+    Ok((self::cpu(pid)? - cpu, self::wakeups(pid)?.saturating_sub(wakeups)))
+}
+
+/// How often the threads of a process have slept and gone on.
+fn wakeups(pid: u32) -> Result<u64> {
+    let mut count = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = fs::read_to_string(thread?.path().join("status"))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        count += line.and_then(|line| line.trim().parse::<u64>().ok()).unwrap_or_default();
+    }
+    Ok(count)
 }
 
 /// CPU time of a process in milliseconds, by the scheduler's count of nanoseconds (`/proc/PID/schedstat` of all threads).

@@ -5,33 +5,27 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use super::node::{Node, Plugin, Plugins, not_measured, shared};
+use super::node::Node;
+use super::plugins::{Plugin, Plugins, compared};
 use crate::sample::Sample;
 
 /// How often the kubelet is restarted.
 const RESTARTS: usize = 200;
-/// How often for a peer that takes seconds.
+/// How often for a peer, since both take seconds.
 const FEW: usize = 10;
 
-/// 200 restarts with three resources of ten devices.
+/// 200 restarts with three resources of ten devices; the sample has its one resource of two.
 pub async fn restart(plugins: &Plugins) -> Result<String> {
-    let (configuration, served) = shared(3, 10);
-    let (ours, registrations) = measure(&plugins.ours(&configuration), &served, RESTARTS).await?;
-    let mut text = format!("restart  outrigger {ours} (aim: p99 at most 50)\n");
+    let (plugin, served) = plugins.ours_with(3, 10);
+    let (ours, registrations) = measure(&plugin, &served, RESTARTS).await?;
+    let mut text = format!("restart: outrigger {ours} (aim: p99 at most 50)\n");
     let expected = RESTARTS * served.len();
-    let _ = writeln!(text, "restart  outrigger registered {registrations} times (exactly {expected} are due)");
-    for (peer, served) in plugins.peers(3, 10) {
-        let rounds = if matches!(peer, Plugin::Gdp(..)) { FEW } else { RESTARTS };
-        match measure(&peer, &served, rounds).await {
-            Ok((theirs, registrations)) => {
-                let ratio = theirs.median().as_secs_f64() / ours.median().as_secs_f64();
-                let _ = writeln!(text, "restart  {} {theirs}, registered {registrations} times", peer.name());
-                let _ = writeln!(text, "restart  outrigger is {ratio:.1} times as fast as the {}", peer.name());
-            }
-            Err(error) => text.push_str(&not_measured("restart", &peer, &error)),
-        }
+    let _ = writeln!(text, "restart: outrigger registered {registrations} times (exactly {expected} are due)");
+    for (peer, served) in plugins.sample().into_iter().chain(plugins.generic(3, 10)) {
+        let theirs = measure(&peer, &served, FEW).await.map(|(theirs, _)| theirs);
+        text.push_str(&compared("restart:", &ours, &peer, theirs));
     }
-    Ok(text + &plugins.absent("restart", "5.4-5.9 s"))
+    Ok(text + &plugins.no_sample("restart:") + &plugins.no_generic("restart:", "5.4-5.9 s"))
 }
 
 async fn measure(plugin: &Plugin, served: &[(String, usize)], rounds: usize) -> Result<(Sample, usize)> {
