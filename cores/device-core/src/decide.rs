@@ -17,6 +17,7 @@ mod contest;
 mod life;
 mod list;
 mod reason;
+mod regrouped;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

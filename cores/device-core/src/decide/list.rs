@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::candidates::{Candidate, Candidates};
 use super::contest::Contested;
 use super::life::{Life, Look, State};
+use super::regrouped::Regrouped;
 use super::{Change, Decision, Finding, Input, List, Listed, Reason, Status};
 use crate::rules::{HealthPolicy, Resource};
 use crate::unit::{Body, Unit};
@@ -23,6 +24,7 @@ type Alike<'l> = (*const Body, Status, Duration, &'l [Reason]);
 /// What is made one after another.
 struct Making<'m> {
     input: &'m Input<'m>,
+    regrouped: Regrouped,
     lives: Lives,
     findings: Vec<Finding>,
     changes: Vec<Change>,
@@ -32,7 +34,8 @@ struct Making<'m> {
 pub(super) fn make(input: &Input<'_>, contested: Contested) -> Decision {
     let Contested { seen, withheld } = contested;
     let Candidates { resources, units, others, identities, missing, .. } = seen;
-    let mut making = Making { input, lives: Lives::new(), findings: Vec::new(), changes: Vec::new() };
+    let regrouped = Regrouped::of(input, &units);
+    let mut making = Making { input, regrouped, lives: Lives::new(), findings: Vec::new(), changes: Vec::new() };
     for (unit, reasons) in units.iter().zip(withheld) {
         making.add(unit, &reasons);
     }
@@ -107,10 +110,8 @@ impl Making<'_> {
     /// Who else has it.
     fn elsewhere(&self, unit: &Unit) -> Option<Reason> {
         let elsewhere = &self.input.claims.elsewhere;
-        if elsewhere.is_empty() {
-            return None;
-        }
-        unit.locks().find_map(|lock| elsewhere.get(&lock)).map(|who| Reason::Elsewhere(who.clone()))
+        let who = if elsewhere.is_empty() { None } else { unit.locks().find_map(|lock| elsewhere.get(&lock)) };
+        who.map(|who| Reason::Elsewhere(who.clone())).or_else(|| self.regrouped.holder(self.input.rules, unit))
     }
 
     /// Replicas with the same reasons are one finding.

@@ -2,7 +2,7 @@
 
 use outrigger_device_core::decide::{Status, wire_size};
 use outrigger_device_core::picture::Picture;
-use outrigger_device_core::rules::{CountedRule, Dialect, Group, Resource, Select, UsbRule};
+use outrigger_device_core::rules::{CountedRule, Dialect, Group, IdScheme, PathRule, Resource, Rules, Select, UsbRule};
 
 use crate::values::{
     Host, any_disk, child, disk, disks, first, found, group, ids, offered, one, paths, rules, stick, told, usb, why,
@@ -27,6 +27,45 @@ fn the_earlier_resource_has_what_two_match_unless_both_share() {
     }
     let decision = first(&two([false, false], Dialect::Own), &one_path());
     assert_eq!(why(&decision, "/dev/a0"), "offered | withheld: also matched by x.y/first");
+}
+
+/// Two paths in one group: their combinations change as matches come and go.
+fn pairs(lights: &[(&str, u32)], optional: bool) -> (Group, Picture) {
+    let ports = found("/dev/port*", &[("/dev/port0", 10), ("/dev/port1", 11)]);
+    let light = PathRule { optional, ..PathRule::new("/dev/light*") };
+    let picture = Picture { found: [ports, found("/dev/light*", lights)].into(), ..Picture::default() };
+    (group(Select::Paths(vec![PathRule::new("/dev/port*"), light])), picture)
+}
+
+#[test]
+fn g05_what_a_pod_has_is_not_given_again_in_another_combination() {
+    for scheme in [IdScheme::Short, IdScheme::Gdp] {
+        let mut host = Host::default();
+        let (group, both) = pairs(&[("/dev/light0", 0), ("/dev/light1", 1)], false);
+        let rules = Rules { ids: scheme, ..one(group) };
+        let id = ids(&host.decide(&rules, &both))["/dev/port1, /dev/light1"].clone();
+        host.claim("a.b/c", &id);
+        let decision = host.decide(&rules, &pairs(&[("/dev/light1", 1)], false).1);
+        assert_eq!(
+            why(&decision, "/dev/port0, /dev/light1"),
+            "withheld: in use elsewhere: default/pod/container",
+            "{scheme:?}"
+        );
+        assert!(told(&decision, "a.b/c").iter().all(|(_, status)| *status == Status::Vanished), "{decision:#?}");
+        host.claims.held.clear();
+        assert_eq!(offered(&host.decide(&rules, &pairs(&[("/dev/light1", 1)], false).1)), ["/dev/port0, /dev/light1"]);
+    }
+}
+
+#[test]
+fn g05_an_id_stays_while_an_optional_path_comes_and_goes() {
+    let mut host = Host::default();
+    let (group, none) = pairs(&[], true);
+    let rules = one(group);
+    let before = ids(&host.decide(&rules, &none));
+    let after = ids(&host.decide(&rules, &pairs(&[("/dev/light0", 0), ("/dev/light1", 1)], true).1));
+    assert_eq!(before["/dev/port1"], after["/dev/port1, /dev/light1"]);
+    assert_eq!(before["/dev/port0"], after["/dev/port0, /dev/light0"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use outrigger_devices::agent::{Parts, serve, source::Source};
 use outrigger_devices::args::SettingsArgs;
 use outrigger_devices::inventory::Inventory;
 use outrigger_devices::settings::Surroundings;
+use outrigger_host_tree::HostTree;
 use outrigger_kubelet_api::device_plugin::device_plugin_client::DevicePluginClient;
 use outrigger_kubelet_api::{Channel, LOCALHOST};
 use outrigger_runtime::{LogFilter, LogFormat, Tasks, subscriber};
@@ -68,6 +70,11 @@ impl Node {
 
     /// Starts the agent on another machine.
     pub fn start_at(&mut self, root: &Path) {
+        self.start_with_audit(root, "100ms");
+    }
+
+    /// Starts the agent on another machine, with so much time between two audits.
+    pub fn start_with_audit(&mut self, root: &Path, audit: &str) {
         let text = |path: PathBuf| Some(path.display().to_string());
         let args = SettingsArgs {
             config: Some(self.file.clone()),
@@ -75,18 +82,43 @@ impl Node {
             plugin_directory: text(self.path("kubelet/device-plugins")),
             kubelet_directory: text(self.path("kubelet")),
             lock_directory: text(self.path("lock")),
-            audit: Some("100ms".to_owned()),
+            audit: Some(audit.to_owned()),
             ..SettingsArgs::default()
         };
-        let source = Source::Ours(args);
-        let around = Surroundings::default();
+        self.start_from(Source::Ours(args), Surroundings::default());
+    }
+
+    /// Starts on another machine what takes the place of simple-device-plugin.
+    pub fn start_in_place_of_simple(&mut self, root: &Path) {
+        let set = |name: &str, path: PathBuf| (format!("OUTRIGGER_DEVICES_{name}"), path.display().to_string());
+        let environment = [
+            set("HOST_ROOT", root.to_owned()),
+            set("PLUGIN_DIRECTORY", self.path("kubelet/device-plugins")),
+            set("KUBELET_DIRECTORY", self.path("kubelet")),
+            set("LOCK_DIRECTORY", self.path("lock")),
+            ("OUTRIGGER_DEVICES_AUDIT".to_owned(), "100ms".to_owned()),
+        ];
+        let around = Surroundings { environment: environment.into(), ..Surroundings::default() };
+        self.start_from(Source::Simple("info"), around);
+    }
+
+    fn start_from(&mut self, source: Source, around: Surroundings) {
         let (configuration, _) = source.read(&around).unwrap_or_else(|faults| panic!("{faults}"));
         let (inventory, _) = Inventory::of(&configuration).unwrap_or_else(|faults| panic!("{faults}"));
         let (_, log_level) = subscriber(LogFilter::default(), LogFormat::Json, io::sink);
         let parts = Parts { source: Arc::new(source), around, configuration, inventory, admin: None, log_level };
+        self.run(|stop| serve(parts, stop));
+    }
+
+    /// Starts any process that serves the kubelet, in place of the agent.
+    pub fn run<F, E>(&mut self, process: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<anyhow::Error> + Send + 'static,
+    {
         let stop = CancellationToken::new();
         let mut tasks = Tasks::new(stop.clone());
-        tasks.start("agent", serve(parts, stop.clone()));
+        tasks.start("agent", process(stop.clone()));
         self.running = Some((tasks, stop));
     }
 
@@ -130,6 +162,37 @@ impl Node {
         let (uid, name, namespace) = (pod.to_owned(), pod.to_owned(), "default".to_owned());
         let pod = PodRequest { uid, name, namespace, containers: vec![container] };
         self.kubelet.admit(&pod).await.map(|mut admitted| admitted.remove("app").unwrap_or_default())
+    }
+}
+
+/// A machine with the system's disk and these free SATA disks, each with a name of its own for good.
+pub fn machine(disks: &[&str]) -> HostTree {
+    let tree = HostTree::named("sata");
+    unplug_disk(&tree, "sdb");
+    for disk in disks {
+        plug_disk(&tree, disk, disk);
+    }
+    tree
+}
+
+/// Plugs a disk at a name: which one it is, `wwid` tells.
+pub fn plug_disk(tree: &HostTree, name: &str, wwid: &str) {
+    let port = name.as_bytes().last().unwrap() - b'a';
+    let place = format!("sys/devices/pci0000:00/0000:00:17.0/ata1{port}/host1{port}/target1{port}:0:0/1{port}:0:0:0");
+    tree.add(&format!(
+        "{place}\n  state = running\n  model = DISK\n  wwid = naa.{wwid}\n  block/{name}\n    :block\n    \
+         dev = 8:{}\n    size = 8192\n    ro = 0\n    diskseq = 9{port}\n    uevent = DEVNAME={name}\n    holders\n    \
+         slaves\ndev/{name} =\n",
+        u32::from(port) * 16
+    ));
+}
+
+/// Pulls a disk.
+pub fn unplug_disk(tree: &HostTree, name: &str) {
+    let device = fs::canonicalize(tree.path(&format!("sys/block/{name}"))).unwrap();
+    fs::remove_dir_all(device.parent().unwrap().parent().unwrap()).unwrap();
+    for link in ["sys/block", "sys/class/block", "dev"] {
+        fs::remove_file(tree.path(link).join(name)).unwrap();
     }
 }
 

@@ -136,7 +136,7 @@ pub(super) fn text(path: &Path) -> io::Result<Option<String>> {
 
 /// Attributes of one directory, and what could not be read of them.
 pub(super) struct Attributes {
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     pub(super) unreadable: Vec<String>,
 }
 
@@ -150,6 +150,16 @@ impl Attributes {
         text(&self.directory.join(name)).unwrap_or_else(|error| {
             self.unreadable.push(format!("{name}: {error}"));
             None
+        })
+    }
+
+    /// Names in a directory of it, sorted; none where it is not there.
+    pub(super) fn names(&mut self, name: &str) -> Vec<String> {
+        names(&self.directory.join(name)).unwrap_or_else(|error| {
+            if !has_gone(&error) {
+                self.unreadable.push(format!("{name}: {error}"));
+            }
+            Vec::new()
         })
     }
 

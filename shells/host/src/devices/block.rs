@@ -67,7 +67,7 @@ fn disk(tree: &mut Tree<'_>, name: &str, shared: &Shared) -> Option<BlockDevice>
     let node = read.node(name);
     let position = position(tree, &real);
     let transport = transport(name, &position, &real);
-    let partitions = partitions(tree, &real, shared);
+    let partitions = partitions(tree, &mut read, shared);
     let disk = BlockDevice {
         name: name.to_owned(),
         number,
@@ -85,8 +85,8 @@ fn disk(tree: &mut Tree<'_>, name: &str, shared: &Shared) -> Option<BlockDevice>
         diskseq: read.number("diskseq"),
         state: if is_stateful(transport) { read.first(&["device/state"]) } else { None },
         numa: tree.numa(&real),
-        holders: names(&real.join("holders")).unwrap_or_default(),
-        slaves: names(&real.join("slaves")).unwrap_or_default(),
+        holders: read.names("holders"),
+        slaves: read.names("slaves"),
         partitions,
         by_id: shared.by_id.get(&node).cloned().unwrap_or_default(),
         usage: usage(tree, name, number, shared),
@@ -102,27 +102,30 @@ fn usage(tree: &Tree<'_>, name: &str, number: super::DeviceNumber, shared: &Shar
     Usage { kernel_file_system: shared.file_systems.get(name).cloned(), signature }
 }
 
-fn partitions(tree: &mut Tree<'_>, real: &Path, shared: &Shared) -> Vec<Partition> {
+/// What cannot be read of a partition is said of its disk, which is in doubt as a whole.
+fn partitions(tree: &Tree<'_>, disk: &mut Attributes, shared: &Shared) -> Vec<Partition> {
     let mut partitions = Vec::new();
-    for name in tree.names(real) {
-        let directory = real.join(&name);
+    for name in disk.names(".") {
+        let directory = disk.directory.join(&name);
         if !directory.join("partition").exists() {
             continue;
         }
         let mut read = Attributes::of(&directory);
-        let (Some(number), Some(index)) = (read.device_number("dev"), read.number("partition")) else { continue };
-        let node = read.node(&name);
-        partitions.push(Partition {
-            number,
-            index,
-            size: read.number::<u64>("size").unwrap_or(0).saturating_mul(SECTOR),
-            read_only: read.flag("ro").unwrap_or(false),
-            holders: names(&directory.join("holders")).unwrap_or_default(),
-            by_id: shared.by_id.get(&node).cloned().unwrap_or_default(),
-            usage: usage(tree, &name, number, shared),
-            node,
-            name,
-        });
+        if let (Some(number), Some(index)) = (read.device_number("dev"), read.number("partition")) {
+            let node = read.node(&name);
+            partitions.push(Partition {
+                number,
+                index,
+                size: read.number::<u64>("size").unwrap_or(0).saturating_mul(SECTOR),
+                read_only: read.flag("ro").unwrap_or(false),
+                holders: read.names("holders"),
+                by_id: shared.by_id.get(&node).cloned().unwrap_or_default(),
+                usage: usage(tree, &name, number, shared),
+                node,
+                name: name.clone(),
+            });
+        }
+        disk.unreadable.extend(read.unreadable.into_iter().map(|why| format!("{name}/{why}")));
     }
     partitions.sort_by_key(|partition| partition.index);
     partitions

@@ -75,8 +75,17 @@ fn unit(group: &Group, rules: &[PathRule], chosen: &[(usize, &PathMatch)]) -> Ma
             }
         }
     }
-    let identity = parts.iter().map(|part| part.identity.as_str()).collect::<Vec<_>>().join("\0");
+    let identity = identity(rules, chosen);
     Made { parts, identity, numa: Vec::new(), against: Against::default(), footprint }
+}
+
+/// What of it the unit is known by: an optional path comes and goes, and the unit is the same. That holds where its other paths
+/// tell it from all units of its group: one of them is used once.
+fn identity(rules: &[PathRule], chosen: &[(usize, &PathMatch)]) -> String {
+    let is_needed = |rule: &usize| !rules[*rule].optional;
+    let is_told_by_needed = chosen.iter().any(|(rule, _)| is_needed(rule) && rules[*rule].limit <= 1);
+    let known_by = chosen.iter().filter(|(rule, _)| !is_told_by_needed || is_needed(rule));
+    known_by.map(|(_, found)| found.path.as_str()).collect::<Vec<_>>().join("\0")
 }
 
 fn take(found: &PathMatch) -> Footprint {
