@@ -123,7 +123,7 @@ async fn g01_k09_a_kubelets_restart_is_one_registration_and_no_wait() {
 }
 
 #[tokio::test]
-async fn a_changed_file_changes_its_resources_alone_and_a_wrong_one_nothing() {
+async fn g16_a_changed_file_changes_its_resources_alone_and_a_wrong_one_nothing() {
     if !may_make_nodes() {
         return;
     }

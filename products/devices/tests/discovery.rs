@@ -83,7 +83,7 @@ fn other_kinds_of_disks_are_not_of_this_resource() {
 }
 
 #[test]
-fn a_volume_whose_name_looks_like_a_disk_is_none() {
+fn k06_a_volume_whose_name_looks_like_a_disk_is_none() {
     // Row 4; original: /dev/vg-sdata, which does not exist.
     assert!(offered(&decision(&HostTree::named("odd-names"), &drop_in())).is_empty());
 }
@@ -106,7 +106,7 @@ fn a_mounted_whole_disk_is_withheld_though_no_mount_table_is_seen() {
 }
 
 #[test]
-fn sticks_and_remote_disks_are_withheld_with_the_reason() {
+fn k05_sticks_and_remote_disks_are_withheld_with_the_reason() {
     // Row 7; original: offered.
     for (tree, name, transport) in
         [("usb-stick", "sdc", "usb"), ("remote-disks", "sdd", "iscsi"), ("remote-disks", "sde", "fc")]

@@ -44,12 +44,15 @@ async fn pre_start(node: &Node, resource: &str, id: &str) -> Result<(), Status> 
     node.client(resource).await.pre_start_container(request).await.map(drop)
 }
 
+/// Puts another disk in the place of `sdc`.
+type Exchange = fn(&HostTree);
+
 /// Done means 7: nothing announces the exchange, so that only the last look before the answer can see it.
 #[tokio::test]
 async fn another_disk_at_the_same_name_is_refused_at_allocate_and_before_the_start() {
     // By what the kernel numbers for good, and by each thing that a disk is known by.
     let is_mute = DISKS.replace("every: 20ms", "every: 1h");
-    let exchanged: [(&str, fn(&HostTree)); 4] = [
+    let exchanged: [(&str, Exchange); 4] = [
         ("another wwid", |machine| machine.write("sys/block/sdc/device/wwid", "naa.other\n")),
         ("another number", |machine| machine.write("sys/block/sdc/dev", "8:64\n")),
         ("another incarnation", |machine| machine.write("sys/block/sdc/diskseq", "123\n")),
