@@ -20,6 +20,7 @@ mod machine;
 mod network;
 pub mod parts;
 mod place;
+mod simulated;
 mod status;
 mod supervise;
 mod up;
@@ -79,6 +80,9 @@ pub struct Options {
     /// Only etcd and kube-apiserver
     #[arg(long)]
     api_only: bool,
+    /// How many simulated nodes stand beside the real one
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "api_only")]
+    nodes: u32,
     /// A further argument of the kubelet, such as --v=4
     #[arg(long = "kubelet-arg", value_name = "ARG", allow_hyphen_values = true)]
     kubelet_args: Vec<String>,
@@ -135,9 +139,11 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
     }
 }
 
-/// Whether all programs of a cluster are in the cache.
+/// Whether all programs of a cluster are in the cache, with those that tests use besides.
 pub fn is_built(cache: &Path) -> bool {
-    build::is_built(cache, parts::KUBERNETES, &parts::cluster(parts::KUBERNETES))
+    let mut modules = parts::cluster(parts::KUBERNETES);
+    modules.push(parts::kwok());
+    build::is_built(cache, parts::KUBERNETES, &modules)
 }
 
 /// Held while a cluster is started or ended, so that only one command does so.

@@ -98,12 +98,24 @@ pub fn namespaces(pid: &str) -> Vec<String> {
         .collect()
 }
 
-/// The processes in any of these namespaces.
+/// The processes in any of these namespaces, each with its start: a number alone is given again, as those of namespaces are.
 pub fn processes_in(namespaces: &[String]) -> Vec<String> {
     let entries = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
     let pids = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let is_inside = |pid: &String| self::namespaces(pid).iter().any(|own| namespaces.contains(own));
-    pids.filter(|name| name.parse::<u32>().is_ok()).filter(is_inside).collect()
+    pids.filter(|name| name.parse::<u32>().is_ok()).filter(is_inside).filter_map(|pid| with_start(&pid)).collect()
+}
+
+/// Those of these processes that still are.
+pub fn still_there(processes: &[String]) -> Vec<&String> {
+    let is_there = |process: &&String| process.split(' ').next().and_then(with_start).as_ref() == Some(*process);
+    processes.iter().filter(is_there).collect()
+}
+
+/// A process's number and field 22 of its `stat`.
+fn with_start(pid: &str) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(format!("{pid} {}", stat.rsplit_once(')')?.1.split_whitespace().nth(19)?))
 }
 
 fn shown(path: &Path) -> String {

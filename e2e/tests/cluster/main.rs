@@ -6,3 +6,4 @@ mod devices;
 mod guide;
 mod kills;
 mod life;
+mod options;

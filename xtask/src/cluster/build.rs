@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{images, machine, parts};
+use super::{images, machine, parts, simulated};
 use crate::go::{self, Module};
 
 /// `cargo xtask cluster build`.
@@ -42,12 +42,17 @@ pub fn build(cache: &Path, kubernetes: &str, modules: &[Module]) -> Result<bool>
         let source = format!("go/mod/k8s.io/kubernetes@v{kubernetes}/build/pause/linux/pause.c");
         images::build_pause(&cache.join(source), &pause)?;
     }
+    if modules.iter().any(|module| module.name == "kwok") {
+        let kubectl = parts::kubernetes(kubernetes, &[]).directory(cache).join("kubectl");
+        simulated::make_stages(cache, &kubectl)?;
+    }
     Ok(true)
 }
 
 /// Whether all programs of these modules are there.
 pub fn is_built(cache: &Path, kubernetes: &str, modules: &[Module]) -> bool {
-    pause(cache, kubernetes).exists() && modules.iter().all(|module| module.missing(cache).is_empty())
+    let has_stages = || simulated::stages(cache).exists() || modules.iter().all(|module| module.name != "kwok");
+    pause(cache, kubernetes).exists() && has_stages() && modules.iter().all(|module| module.missing(cache).is_empty())
 }
 
 /// Links every program that is there into one directory, to be put on a path.

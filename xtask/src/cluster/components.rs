@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::config::CONTAINERD;
 use super::place::Place;
-use super::{NODE, Options, images, network};
+use super::{NODE, Options, images, network, simulated};
 
 const ETCD: &str = "http://127.0.0.1:2379";
 
@@ -82,6 +82,9 @@ pub fn steps(place: &Place, options: &Options) -> Vec<Step> {
         steps.push(start("kube-scheduler", scheduler(place, options)));
         steps.push(start("kubelet", kubelet(place, options)));
         steps.push(start("kube-proxy", proxy(place)));
+        if 0 < options.nodes {
+            steps.push(start("kwok", simulated::args(place)));
+        }
         steps.push(start("coredns", vec!["-conf".into(), file(place, "etc/Corefile")]));
     }
     steps
@@ -240,7 +243,8 @@ mod tests {
     #[test]
     fn the_api_alone_is_etcd_and_its_server() {
         assert_eq!(names(&["--api-only"]), ["etcd", "kube-apiserver"]);
-        assert!(names(&[]).contains(&"kubelet"));
+        assert!(names(&[]).contains(&"kubelet") && !names(&[]).contains(&"kwok"));
+        assert!(names(&["--nodes", "3"]).contains(&"kwok"));
     }
 
     #[test]

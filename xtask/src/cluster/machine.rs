@@ -50,7 +50,8 @@ pub fn can_run(cache: &Path) -> Result<()> {
 pub fn can_build(cache: &Path) -> Result<()> {
     crate::go::toolchain::check()?;
     installed(TO_BUILD, TO_LINK)?;
-    has_room(cache, 10 * GIB, "building a cluster")
+    let is_cold = !cache.join("go/build").exists();
+    has_room(cache, if is_cold { 10 * GIB } else { 2 * GIB }, "building a cluster")
 }
 
 fn installed(programs: &[(&str, &str)], files: &[(&str, &str)]) -> Result<()> {

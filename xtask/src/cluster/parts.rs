@@ -114,7 +114,8 @@ fn kubeconform() -> Module {
     alone(module("kubeconform", "github.com/yannh/kubeconform", "0.8.0"), "/cmd/kubeconform")
 }
 
-fn kwok() -> Module {
+/// Simulated nodes.
+pub fn kwok() -> Module {
     alone(module("kwok", "sigs.k8s.io/kwok", "0.8.0"), "/cmd/kwok")
 }
 

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use super::group::Cgroups;
 use super::place::Place;
-use super::{NODE, Options, build, certificates, config, down, images, inside, machine, parts};
+use super::{NODE, Options, build, certificates, config, down, images, inside, machine, parts, simulated};
 use crate::step::{CannotRunHere, Found};
 
 /// How long a start may take. A busy machine needs many times what an idle one does.
@@ -27,15 +27,19 @@ pub fn run(place: &Place, options: &Options) -> Result<()> {
     let begin = Instant::now();
     machine::can_run(&place.cache)?;
     agrees(place, options)?;
-    let modules = if options.api_only { parts::api } else { parts::cluster };
-    build::build(&place.cache, &options.kubernetes, &modules(&options.kubernetes))?;
+    let mut modules = if options.api_only { parts::api } else { parts::cluster }(&options.kubernetes);
+    modules.extend((0 < options.nodes).then(parts::kwok));
+    build::build(&place.cache, &options.kubernetes, &modules)?;
     let lock = super::lock(&place.cache)?;
     agrees(place, options)?;
     if place.init().is_none() {
         start(place, options)?;
     }
     drop(lock);
-    wait(place, options, begin)?;
+    wait(place, options)?;
+    if 0 < options.nodes {
+        simulated::add(place, options.nodes)?;
+    }
     println!("The cluster {} is ready after {:.1} s.", place.name, begin.elapsed().as_secs_f64());
     let kubeconfig = place.path("kubeconfig");
     println!("export KUBECONFIG={} PATH={}:$PATH", kubeconfig.display(), place.path("bin").display());
@@ -99,7 +103,8 @@ fn listen(port: u16) -> Result<TcpListener> {
 }
 
 /// Waits until all answers, or fails with the last lines of what does not.
-fn wait(place: &Place, options: &Options, begin: Instant) -> Result<()> {
+fn wait(place: &Place, options: &Options) -> Result<()> {
+    let begin = Instant::now();
     loop {
         let record = place.record();
         if let Some((component, how)) = record.ended() {
