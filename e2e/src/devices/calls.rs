@@ -32,17 +32,18 @@ pub async fn allocate(plugins: &Plugins) -> Result<String> {
     let made = node.path().join("nodes");
     fs::create_dir(&made)?;
     let configuration = format!(
-        "domain: example.com\ndevices:\n- name: dd\n  groups:\n  - {{count: 9999, paths: [{{path: /dev/null}}]}}\n  - {{paths: [{{path: \"{}/*\", type: Mount}}]}}\n",
+        "domain: example.com\ndevices:\n- name: dd\n  health: {{vanishGrace: 1ms}}\n  groups:\n  - {{count: 9999, paths: [{{path: /dev/null}}]}}\n  - {{paths: [{{path: \"{}/*\", type: Mount}}]}}\n",
         made.display()
     );
     node.start(&plugins.ours(&configuration))?;
     node.until("9999 devices", |view| view.allocatable(CHANGING) == 9999).await?;
-    let changing = made.join("d");
+    // Each is another one, for a device that comes and goes is soon not believed any more.
     let toggle = async {
-        loop {
-            let done = if changing.exists() { fs::remove_file(&changing) } else { fs::write(&changing, "") };
+        for number in 0.. {
+            let done = fs::write(made.join(number.to_string()), "");
+            sleep(CHANGES).await;
             // The other half of the benchmark notices where nothing changes.
-            drop(done);
+            drop(done.and_then(|()| fs::remove_file(made.join(number.to_string()))));
             sleep(CHANGES).await;
         }
     };

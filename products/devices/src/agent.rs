@@ -152,7 +152,7 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
     // What pods have already must not leave the list for a moment; a kubelet that is slow to tell is not waited for.
     let known = timeout(FIRST_CLAIMS, claims::holders(&socket)).await.ok().and_then(Result::ok).unwrap_or_default();
     let locks = locks(&settings);
-    let mut ledger = Ledger::new(locks.clone());
+    let mut ledger = Ledger::new(locks.clone(), inventory.survey.roots.clone());
     let mut clerk = Clerk::new(inventory, locks);
     let first = first_look(&mut clerk, &known, &mut ledger);
     let readiness = Readiness::new();

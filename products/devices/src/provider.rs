@@ -80,7 +80,10 @@ impl DeviceProvider {
         let locks = self.door.locks().map_err(refused)?;
         let holders = self.door.holders().await;
         let decision = self.decision();
-        let mut chooser = Chooser::new(&self.inventory.rules, &decision, &holders, locks, &request.plan);
+        let mut chooser = {
+            let locks = (locks, &self.inventory.survey.roots);
+            Chooser::new(&self.inventory.rules, &decision, &holders, locks, &request.plan)
+        };
         let mut units: BTreeMap<_, Vec<Unit>> = BTreeMap::new();
         for (container, amounts) in &request.containers {
             for (resource, amount) in amounts {

@@ -15,5 +15,5 @@ mod watches;
 
 pub use addresses::default_addresses;
 pub use cgroups::{Cgroup, CgroupError, CgroupLimits, CgroupUsage, Cgroups, Controller, Doors};
-pub use locks::{Attempt, LockError, LockHolder, Locks, MachineLock};
+pub use locks::{Attempt, Credentials, LockError, LockHolder, Locks, MachineLock};
 pub use watches::{Changes, Watches};

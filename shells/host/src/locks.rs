@@ -14,7 +14,9 @@
 //! What it does not do: it does not judge whether a holder may have the thing ([`Attempt::Held`] tells whom to ask), and
 //! does not wait.
 
-use std::collections::BTreeMap;
+mod users;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
@@ -24,8 +26,11 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
+
+pub use users::Credentials;
+use users::FileId;
 
 /// Where they are, and where they are when that cannot be made.
 const PLACES: [&str; 2] = ["run/outrigger/lock", "dev/shm/outrigger-lock"];
@@ -172,14 +177,47 @@ impl Locks {
         held.collect()
     }
 
-    /// Takes a lock's file away from its holder: whoever locks that name next gets a fresh one. For root, against a user
-    /// who locks what that user may not have.
-    pub fn disown(&self, kind: &str, name: &str) -> Result<(), LockError> {
+    /// Everybody whose processes hold these locks, by name; none where that cannot be told, as by an ordinary user.
+    pub fn users<'n>(
+        &self,
+        kind: &str,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> Option<BTreeMap<String, Vec<Credentials>>> {
+        let directory = self.directory.join(kind);
+        let files: BTreeMap<String, FileId> =
+            names.into_iter().filter_map(|name| Some((name.to_owned(), file_id(&directory.join(name))?))).collect();
+        let users = users::holding(&files.values().copied().collect())?;
+        Some(files.into_iter().map(|(name, file)| (name, users.get(&file).cloned().unwrap_or_default())).collect())
+    }
+
+    /// As [`Locks::try_lock`], where a lock does not count that nobody holds but users who `may` not: its file is taken away
+    /// from them. Where it cannot be told who holds it, as in a process namespace of its own, it counts.
+    pub fn try_lock_against(
+        &self,
+        kind: &str,
+        name: &str,
+        text: &str,
+        may: impl Fn(&Credentials) -> bool,
+    ) -> Result<Attempt, LockError> {
+        let attempt = self.try_lock(kind, name, text)?;
         let path = self.directory.join(kind).join(name);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(LockError { path, source }),
-            _ => Ok(()),
+        let Attempt::Held(_) = attempt else { return Ok(attempt) };
+        let counts = |file: FileId| {
+            let users = users::holding(&BTreeSet::from([file])).and_then(|mut users| users.remove(&file));
+            users.is_none_or(|users| users.is_empty() || users.iter().any(&may))
+        };
+        let Some(file) = file_id(&path).filter(|file| !counts(*file)) else { return Ok(attempt) };
+        let aside = self.directory.join(kind).join(format!(".{name}.{}", std::process::id()));
+        let failed = |source: Errno| LockError { path: path.clone(), source: source.into() };
+        renameat_with(CWD, &path, CWD, &aside, RenameFlags::NOREPLACE).map_err(failed)?;
+        // Somebody who may have it can have come just before; whoever comes later finds another file.
+        if file_id(&aside) != Some(file) || counts(file) {
+            // Where a third has made another file meanwhile, that one counts.
+            let _ = renameat_with(CWD, &aside, CWD, &path, RenameFlags::NOREPLACE);
+            return Ok(attempt);
         }
+        fs::remove_file(&aside).map_err(|source| LockError { path: aside, source })?;
+        self.try_lock(kind, name, text)
     }
 }
 
@@ -231,9 +269,13 @@ fn open(path: &Path) -> io::Result<File> {
     }
 }
 
+/// What tells a file from another one that comes to have its name.
+fn file_id(path: &Path) -> Option<FileId> {
+    fs::symlink_metadata(path).ok().map(|there| (there.dev(), there.ino()))
+}
+
 fn is_at(file: &File, path: &Path) -> bool {
-    let same = |ours: fs::Metadata, there: fs::Metadata| (ours.dev(), ours.ino()) == (there.dev(), there.ino());
-    file.metadata().ok().zip(fs::symlink_metadata(path).ok()).is_some_and(|(ours, there)| same(ours, there))
+    file.metadata().is_ok_and(|ours| Some((ours.dev(), ours.ino())) == file_id(path))
 }
 
 /// Another user's file stays as it is: its text is then not believed, see [`holder`].
@@ -379,14 +421,21 @@ mod tests {
     }
 
     #[test]
-    fn a_disowned_lock_can_be_taken_anew() {
+    fn a_lock_counts_only_where_somebody_holds_it_who_may() {
         let place = tempfile::tempdir().unwrap();
         let locks = Locks::of_machine(place.path()).unwrap();
         let theirs = taken(locks.try_lock("devices", "a", "them").unwrap());
-        locks.disown("devices", "a").unwrap();
-        let ours = taken(locks.try_lock("devices", "a", "us").unwrap());
+        let against = |may: bool| locks.try_lock_against("devices", "a", "us", |_| may).unwrap();
+        assert!(matches!(against(true), Attempt::Held(_)));
+        let Some(users) = locks.users("devices", ["a"]) else {
+            assert!(matches!(against(false), Attempt::Held(_)), "nobody can tell whose it is");
+            return;
+        };
+        assert_eq!(users["a"].len(), 1, "this process");
+        let ours = taken(against(false));
         drop(theirs);
         assert!(matches!(locks.try_lock("devices", "a", "others").unwrap(), Attempt::Held(_)));
+        assert_eq!(fs::read_dir(locks.directory().join("devices")).unwrap().count(), 1);
         drop(ours);
     }
 

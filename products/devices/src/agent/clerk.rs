@@ -22,7 +22,7 @@ use std::time::Duration;
 use anyhow::Context;
 use outrigger_device_core::decide::{Claims, Decision, State};
 use outrigger_device_core::picture::Picture;
-use outrigger_host::Locks;
+use outrigger_host::{Credentials, Locks};
 use tokio::sync::mpsc;
 
 use super::desk::Decided;
@@ -31,7 +31,7 @@ use super::metrics::Metrics;
 use super::offers::{self, Lists};
 use super::report;
 use crate::inventory::Inventory;
-use crate::locks::{KIND, who};
+use crate::locks::{KIND, may_open, nodes, who};
 use crate::survey::Followed;
 
 /// All that looking and deciding needs.
@@ -46,6 +46,10 @@ pub struct Clerk {
     ours: BTreeSet<String>,
     /// Those that others had at the last look.
     elsewhere: Elsewhere,
+    /// Whose processes have them, where none is root's and that can be told.
+    ordinary: BTreeMap<String, Vec<Credentials>>,
+    /// Who had the others' locks at the last decision.
+    seen: BTreeMap<String, String>,
     /// The last decision that was accepted.
     decision: Option<Arc<Decision>>,
     lists: Lists,
@@ -86,8 +90,9 @@ pub enum Done {
 impl Clerk {
     /// For an inventory, without having looked.
     pub fn new(inventory: Arc<Inventory>, locks: Option<Locks>) -> Self {
-        let (picture, claims, ours, elsewhere) = Default::default();
-        Self { inventory, locks, picture, claims, ours, elsewhere, decision: None, lists: Lists::new() }
+        let (picture, claims, ours, elsewhere, ordinary) = Default::default();
+        let (seen, decision, lists) = Default::default();
+        Self { inventory, locks, picture, claims, ours, elsewhere, ordinary, seen, decision, lists }
     }
 
     /// Who else had locks at the last look.
@@ -127,17 +132,31 @@ impl Clerk {
     /// Looks at the locks alone.
     pub fn look_at_locks(&mut self) -> Done {
         let is_held = |name: &str| self.ours.contains(name) && !self.elsewhere.contains_key(name);
-        let holders = self.locks.as_ref().map(|locks| locks.holders(KIND, is_held));
-        self.elsewhere = Arc::new(holders.unwrap_or_default());
-        Done::LocksSeen { changed: self.claims.elsewhere != self.others(), elsewhere: Arc::clone(&self.elsewhere) }
+        let holders = self.locks.as_ref().map(|locks| locks.holders(KIND, is_held)).unwrap_or_default();
+        if holders != *self.elsewhere {
+            let names = holders.keys().filter(|name| !self.ours.contains(*name)).map(String::as_str);
+            let users = self.locks.as_ref().filter(|_| !holders.is_empty()).and_then(|locks| locks.users(KIND, names));
+            let is_ordinary = |users: &Vec<Credentials>| !users.is_empty() && users.iter().all(|user| user.uid != 0);
+            self.ordinary = users.unwrap_or_default().into_iter().filter(|(_, users)| is_ordinary(users)).collect();
+            self.elsewhere = Arc::new(holders);
+        }
+        Done::LocksSeen { changed: self.seen != self.others(), elsewhere: Arc::clone(&self.elsewhere) }
     }
 
     /// Decides by the last look and the claims that it knows of.
     pub fn decide(&mut self, now: Duration) -> Verdict {
-        self.claims.elsewhere = self.others();
+        self.seen = self.others();
+        self.claims.elsewhere.clone_from(&self.seen);
         let none = State::default();
         let previous = self.decision.as_ref().map_or(&none, |decision| &decision.next);
-        let decision = self.inventory.decide(&self.picture, &self.claims, previous, now);
+        let decide = |claims: &Claims| self.inventory.decide(&self.picture, claims, previous, now);
+        if !self.ordinary.is_empty() {
+            // What a lock is for is known of what is listed: of all, where nobody else has any.
+            let free = decide(&Claims { elsewhere: BTreeMap::new(), ..self.claims.clone() });
+            let count = self.ordinary_that_count(&free);
+            self.claims.elsewhere.retain(|name, _| count.get(name).copied().unwrap_or(true));
+        }
+        let decision = decide(&self.claims);
         let lists = offers::lists(&decision, &self.lists);
         Verdict { decided: Decided { inventory: Arc::clone(&self.inventory), decision: Arc::new(decision) }, lists }
     }
@@ -149,6 +168,18 @@ impl Clerk {
         self.decision = Some(decision);
         self.lists = lists;
         Done::Reported
+    }
+
+    /// Of the locks that only ordinary users have, whether they count: where one of these users may open what it is for.
+    fn ordinary_that_count(&self, decision: &Decision) -> BTreeMap<String, bool> {
+        let roots = &self.inventory.survey.roots;
+        let units = decision.lists.iter().flat_map(|list| &list.listed).map(|listed| &listed.unit);
+        let locks = units.flat_map(|unit| unit.locks().map(move |name| (unit, name)));
+        let of_ordinary = locks.filter_map(|(unit, name)| {
+            let (users, nodes) = (self.ordinary.get(&name)?, nodes(unit, &name, roots));
+            Some((name, users.iter().any(|user| may_open(user, &nodes))))
+        });
+        of_ordinary.collect()
     }
 
     /// Who else has locks, in words. An older instance may hold some that we wait for.

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use outrigger_device_core::decide::Decision;
 use outrigger_device_core::unit::Unit;
+use outrigger_host::devices::Roots;
 use outrigger_host::{Attempt, LockError, LockHolder, Locks, MachineLock};
 
 use crate::claims::Holders;
@@ -37,6 +38,8 @@ pub type Elsewhere = Arc<BTreeMap<String, LockHolder>>;
 /// The claims of this node's pods.
 #[derive(Debug)]
 pub struct Ledger {
+    /// Where nodes are, to see whose locks count.
+    roots: Roots,
     locks: Option<Locks>,
     claims: BTreeMap<Key, Claim>,
     /// How many claims each resource has.
@@ -89,9 +92,9 @@ pub enum Taken {
 
 impl Ledger {
     /// No claims yet. Without locks nobody else on this machine is told of them.
-    pub fn new(locks: Option<Locks>) -> Self {
+    pub fn new(locks: Option<Locks>, roots: Roots) -> Self {
         let (claims, counts, held, awaited) = Default::default();
-        Self { locks, claims, counts, held, awaited, named: Holders::new(), news: News::default() }
+        Self { roots, locks, claims, counts, held, awaited, named: Holders::new(), news: News::default() }
     }
 
     /// Where the locks of devices are.
@@ -291,7 +294,7 @@ impl Ledger {
 
     fn lock(&self, name: &str, unit: &Unit, who: &str) -> Result<MachineLock, Taken> {
         let Some(locks) = &self.locks else { return Err(Taken::Elsewhere(LockHolder::default())) };
-        match try_lock(locks, name, unit, who) {
+        match try_lock(locks, name, unit, who, &self.roots) {
             Ok(Attempt::Locked(lock)) => Ok(lock),
             Ok(Attempt::Held(holder)) => Err(Taken::Elsewhere(holder)),
             Err(error) => Err(Taken::Unknown(error)),

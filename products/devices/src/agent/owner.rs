@@ -365,7 +365,8 @@ mod tests {
             let (decided, seen) = watch::channel(first.decided.clone());
             let (offers, _) = Offers::new(mpsc::channel(1).0, seen, metrics.clone());
             let out = Outbox { offers, decided, ask_claims: mpsc::channel(1).0, metrics };
-            let owner = Owner::begin(clerk, first, Ledger::new(Some(locks)), out).unwrap();
+            let owner =
+                Owner::begin(clerk, first, Ledger::new(Some(locks), inventory.survey.roots.clone()), out).unwrap();
             let changes = Changes::of(&inventory, Watches::new());
             let mut bench = Self { place, owner, changes };
             bench.back().await;

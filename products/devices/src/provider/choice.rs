@@ -7,6 +7,7 @@ use outrigger_device_core::decide::Decision;
 use outrigger_device_core::prefer::{Choice, prefer};
 use outrigger_device_core::rules::{Prefer, Rules};
 use outrigger_device_core::unit::Unit;
+use outrigger_host::devices::Roots;
 use outrigger_host::{Attempt, Locks, MachineLock};
 use outrigger_launcher::claims::ClaimError;
 use outrigger_pod_core::plan::{ContainerName, PodPlan, Role};
@@ -21,7 +22,7 @@ pub struct Chooser<'c> {
     rules: &'c Rules,
     decision: &'c Decision,
     holders: &'c Holders,
-    locks: Locks,
+    locks: (Locks, &'c Roots),
     plan: &'c PodPlan,
     taken: BTreeMap<Arc<str>, Vec<MachineLock>>,
     /// What an init container had, for those after it.
@@ -42,7 +43,7 @@ impl<'c> Chooser<'c> {
         rules: &'c Rules,
         decision: &'c Decision,
         holders: &'c Holders,
-        locks: Locks,
+        locks: (Locks, &'c Roots),
         plan: &'c PodPlan,
     ) -> Self {
         Self { rules, decision, holders, locks, plan, taken: BTreeMap::new(), used_up: BTreeMap::new() }
@@ -110,7 +111,8 @@ impl<'c> Chooser<'c> {
         let pod = format!("pod {}/{}", self.plan.namespace, self.plan.name);
         let mut locks = Vec::new();
         for name in unit.locks() {
-            let attempt = try_lock(&self.locks, &name, unit, &pod).map_err(|error| ClaimError::Refused {
+            let (locked, roots) = &self.locks;
+            let attempt = try_lock(locked, &name, unit, &pod, roots).map_err(|error| ClaimError::Refused {
                 resource: unit.body.resource.to_string(),
                 why: format!("{:#}", anyhow::Error::new(error)),
             })?;

@@ -1,0 +1,94 @@
+//! Whose lock keeps a device from pods: root's always, an ordinary user's only for what that user may open.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a failure of the test")]
+#![allow(clippy::print_stderr, reason = "a test says that it is left out")]
+
+mod harness;
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+
+use harness::{Node, may_make_nodes};
+use outrigger_host::Locks;
+use outrigger_kubelet_api::Code;
+use outrigger_kubelet_api::device_plugin::{AllocateRequest, ContainerAllocateRequest};
+
+const SERIAL: &str = "example.com/serial";
+const PORTS: &str =
+    "devices: [{resource: example.com/serial, groups: [{paths: [{path: '/dev/ttyUSB*'}]}]}]\nids: short\n";
+const NOBODY: u32 = 65534;
+
+/// A process of nobody that holds the lock of a device, until it is dropped.
+struct Holder(Child);
+
+impl Holder {
+    async fn of(node: &Node, id: &str) -> Self {
+        let file = node.path("lock/devices").join(id);
+        let mut command = Command::new("flock");
+        command.arg("--no-fork").arg(&file).args(["sleep", "3600"]).uid(NOBODY).gid(NOBODY).current_dir("/");
+        let holder = Self(command.spawn().unwrap());
+        while !Locks::at(node.path("lock")).holders("devices", |_| false).contains_key(id) {
+            tokio::task::yield_now().await;
+        }
+        holder
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+fn request(id: &str) -> AllocateRequest {
+    AllocateRequest { container_requests: vec![ContainerAllocateRequest { device_ids: vec![id.to_owned()] }] }
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_open_a_device_keeps_it_from_nobody_and_one_who_may_does() {
+    if !may_make_nodes() || !rustix::process::geteuid().is_root() {
+        eprintln!("left out: needs root");
+        return;
+    }
+    let mut node = Node::new(PORTS).await;
+    node.plug("ttyUSB0");
+    node.plug("ttyUSB1");
+    let set_mode = |name: &str, mode| {
+        fs::set_permissions(node.path("host/dev").join(name), Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode("ttyUSB0", 0o600);
+    set_mode("ttyUSB1", 0o604);
+    fs::set_permissions(node.path(""), Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir_all(node.path("lock/devices")).unwrap();
+    for directory in ["lock", "lock/devices"] {
+        fs::set_permissions(node.path(directory), Permissions::from_mode(0o1777)).unwrap();
+    }
+    node.start();
+    node.offered(SERIAL, 2).await;
+    let mut client = node.client(SERIAL).await;
+    let ids: Vec<String> = node.kubelet.view().resources[SERIAL].devices.keys().cloned().collect();
+    let mut of_node = std::collections::BTreeMap::new();
+    for id in &ids {
+        let answer = client.allocate(request(id)).await.unwrap().into_inner();
+        of_node.insert(answer.container_responses[0].devices[0].host_path.clone(), id.clone());
+    }
+    drop(client);
+    node.stop().await;
+    let (closed, open) = (&of_node["/dev/ttyUSB0"], &of_node["/dev/ttyUSB1"]);
+    for id in &ids {
+        fs::remove_file(node.path("lock/devices").join(id)).unwrap();
+    }
+    let holders = (Holder::of(&node, closed).await, Holder::of(&node, open).await);
+    node.start();
+    let listed = node.offered(SERIAL, 1).await;
+    assert_eq!(listed, std::slice::from_ref(closed), "what nobody may open is offered, and the other is not listed");
+    let mut client = node.client(SERIAL).await;
+    client.allocate(request(closed)).await.unwrap();
+    let refused = client.allocate(request(open)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    drop(holders);
+    node.kubelet.until(|view| view.allocatable(SERIAL) == 2).await;
+}
