@@ -20,10 +20,11 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts one, or finds it running.
+    /// Starts one of a name that is this process's own, or finds it running. It ends with this process at the latest.
     pub fn up(name: &str, options: &[&str]) -> Result<Self> {
-        let mut cluster = Self { name: name.to_owned(), kubeconfig: PathBuf::new(), bin: PathBuf::new() };
-        let said = output(cluster.command("up").args(options))?;
+        let name = own_name(name);
+        let mut cluster = Self { name, kubeconfig: PathBuf::new(), bin: PathBuf::new() };
+        let said = output(up_of(&cluster.name, std::process::id()).args(options))?;
         let exports = said.lines().find_map(|line| line.strip_prefix("export KUBECONFIG="));
         let exported = exports.and_then(|rest| rest.split_once(" PATH="));
         let (kubeconfig, path) = exported.with_context(|| format!("`up` names no kubeconfig:\n{said}"))?;
@@ -35,6 +36,11 @@ impl Cluster {
     /// `cargo xtask cluster COMMAND` of this cluster.
     pub fn command(&self, command: &str) -> Command {
         command_of(&self.name, command)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// What `kubectl` says from the machine's side.
@@ -124,12 +130,24 @@ impl Drop for Cluster {
     }
 }
 
+/// A name that no other run of the same test has.
+pub fn own_name(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
 /// `cargo xtask cluster COMMAND --name NAME`.
 pub fn command_of(name: &str, command: &str) -> Command {
     let xtask = std::env::var_os("OUTRIGGER_TEST_XTASK").expect("`cargo xtask test` names itself");
     let mut xtask = Command::new(xtask);
     xtask.args(["cluster", command, "--name", name]).stdin(Stdio::null());
     xtask
+}
+
+/// `cargo xtask cluster up`; the cluster ends with the owner.
+pub fn up_of(name: &str, owner: u32) -> Command {
+    let mut up = command_of(name, "up");
+    up.args(["--owner", &owner.to_string()]);
+    up
 }
 
 /// Runs a command; answers what it wrote to stdout.

@@ -98,6 +98,9 @@ pub struct Options {
     /// The port of 127.0.0.1 that leads to the API server; 0 is any that is free
     #[arg(long, default_value_t = 0)]
     port: u16,
+    /// A process of this machine: the cluster ends when it does
+    #[arg(long, value_name = "PID")]
+    owner: Option<i32>,
 }
 
 /// What the kubelet's CPU manager does.

@@ -14,6 +14,8 @@ enum Door {
     Check,
     /// All tests that can run here; with CI=true a missing part is a failure
     Test(test::Args),
+    /// One test on real parts, such as cluster
+    E2e(test::RealArgs),
     /// Install the real parts that tests need (as root, on Debian)
     Setup,
     /// Budgets, module docs, dependency edges, bans, manifests
@@ -45,6 +47,7 @@ pub fn open() -> Result<()> {
     match door {
         Door::Check => check::run(&project),
         Door::Test(args) => test::run(&project, &args),
+        Door::E2e(args) => test::run_real(&project, &args),
         Door::Setup => setup::run(&project),
         Door::Tidy(args) => tidy::run(&project, &args),
         Door::Ci => ci::run(&project),

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every test that can run here. It installs nothing.
+//! `cargo xtask test`: every test that can run here, and `cargo xtask e2e`: one on real parts. Neither installs anything.
 //!
 //! First the workspace's own tests and the examples of its documentation, then those of `e2e` on real parts. One that
 //! needs a missing part is left out by name, and with CI=true it is a failure. One that needs another kernel runs in the
@@ -36,6 +36,15 @@ pub struct Args {
     filter: Option<String>,
 }
 
+/// `cargo xtask e2e`.
+#[derive(clap::Args, Debug)]
+pub struct RealArgs {
+    /// Which test on real parts: a file or folder of e2e/tests, such as cluster
+    test: String,
+    /// Only those of its tests whose names hold this
+    filter: Option<String>,
+}
+
 /// Where a test on real parts can run.
 #[derive(Debug)]
 enum Place {
@@ -61,12 +70,7 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
     })?;
     let mut left_out = Vec::new();
     if let Some(package) = parts::end_to_end(project) {
-        let (executable, image) = step::timed("the executable, and the image with it", || {
-            let executable = executable(project, "thin")?;
-            note(&mut failed, tidy::symbols::check(&executable))?;
-            let image = image::of(project, &executable)?;
-            Ok((executable, image))
-        })?;
+        let (executable, image) = build(project, &mut failed)?;
         step::timed("tests on real parts", || {
             let mut cargo = project.cargo();
             cargo.args(["test", "--package", &package.name, "--lib", "--bins"]);
@@ -87,7 +91,37 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
             Ok(())
         })?;
     }
-    tell(&left_out, &mut failed);
+    end(&left_out, failed)
+}
+
+/// Runs one test on real parts, where it can run here.
+pub fn run_real(project: &Project, args: &RealArgs) -> Result<()> {
+    let package = parts::end_to_end(project).context("this workspace has no package outrigger-e2e")?;
+    let tests = parts::real_tests(package)?;
+    let Some(test) = tests.iter().find(|test| test.name == args.test) else {
+        let known: Vec<&str> = tests.iter().map(|test| test.name.as_str()).collect();
+        bail!(Found(format!("e2e/tests has no {}, only {}", args.test, known.join(", "))));
+    };
+    let mut failed = Vec::new();
+    let (executable, image) = build(project, &mut failed)?;
+    let args = Args { filter: args.filter.clone() };
+    let left_out = RealParts { project, package, executable, image, args: &args }.run(test)?;
+    end(left_out.as_slice(), failed)
+}
+
+/// The executable, and the image with it.
+fn build(project: &Project, failed: &mut Vec<String>) -> Result<(PathBuf, PathBuf)> {
+    step::timed("the executable, and the image with it", || {
+        let executable = executable(project, "thin")?;
+        note(failed, tidy::symbols::check(&executable))?;
+        let image = image::of(project, &executable)?;
+        Ok((executable, image))
+    })
+}
+
+/// Tells what was left out and what failed.
+fn end(left_out: &[LeftOut], mut failed: Vec<String>) -> Result<()> {
+    tell(left_out, &mut failed);
     if !failed.is_empty() {
         bail!(Found(format!("{} of the tests' steps failed:\n  {}", failed.len(), failed.join("\n  "))));
     }

@@ -112,10 +112,12 @@ pub fn still_there(processes: &[String]) -> Vec<&String> {
     processes.iter().filter(is_there).collect()
 }
 
-/// A process's number and field 22 of its `stat`.
+/// A process's number and field 22 of its `stat`. One that has ended and waits for the machine's init to take it in is none.
 fn with_start(pid: &str) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    Some(format!("{pid} {}", stat.rsplit_once(')')?.1.split_whitespace().nth(19)?))
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    (fields.first() != Some(&"Z") && fields.first() != Some(&"X")).then_some(())?;
+    Some(format!("{pid} {}", fields.get(19)?))
 }
 
 fn shown(path: &Path) -> String {

@@ -6,7 +6,6 @@ use std::process::Command;
 use outrigger_e2e::cluster::{Cluster, output};
 use serde_json::{Value, json};
 
-const NAME: &str = "test-devices";
 const NAMESPACE: &str = "outrigger";
 const RESOURCE: &str = "example.com/slot";
 
@@ -52,7 +51,7 @@ fn until_allocatable(cluster: &Cluster, resource: &str, count: &str) {
 
 #[test]
 fn the_chart_gives_devices_and_a_second_pod_waits_until_the_first_ends() {
-    let cluster = Cluster::up(NAME, &[]).unwrap();
+    let cluster = Cluster::up("devices", &[]).unwrap();
     install(&cluster);
     until_allocatable(&cluster, RESOURCE, "1");
     until_allocatable(&cluster, "example.com/fuse", "10");

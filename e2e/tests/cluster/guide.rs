@@ -5,9 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use outrigger_e2e::cluster::{command_of, output};
-
-const NAME: &str = "try";
+use outrigger_e2e::cluster::{command_of, output, own_name};
 
 /// A command, and the lines that it is to say; `…` stands for anything.
 #[derive(Debug, PartialEq)]
@@ -52,14 +50,20 @@ fn says(said: &str, expected: &[String]) -> bool {
 fn the_commands_of_the_guide_do_what_it_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let guide = std::fs::read_to_string(root.join("docs/guides/try-on-one-machine.md")).unwrap();
-    let steps = steps(&guide);
-    assert!(10 < steps.len(), "{steps:?}");
+    // The guide's cluster and file may be somebody's.
+    let name = own_name("try");
     let said = tempfile::tempdir().unwrap();
+    let values = said.path().join("values.yaml");
+    let guide =
+        guide.replace("--name try", &format!("--name {name}")).replace("cluster try is", &format!("cluster {name} is"));
+    let steps = steps(&guide.replace("/tmp/outrigger-try.yaml", &values.to_string_lossy()));
+    assert!(10 < steps.len(), "{steps:?}");
     let mut script = String::from(
         "set -e\n\
-         cargo() { case \"$2 $3\" in \"image \"|\"cluster build\") ;; *) shift; \"$OUTRIGGER_TEST_XTASK\" \"$@\" ;; esac; }\n\
-         helm() { \"$HELM_BIN\" \"$@\"; }\n\
-         trap 'rm -f /tmp/outrigger-try.yaml' EXIT\n",
+         xtask() { \"$OUTRIGGER_TEST_XTASK\" \"$@\"; }\n\
+         cargo() { shift; case \"$1 $2\" in\n\
+         \"image \"|\"cluster build\") ;; \"cluster up\") xtask \"$@\" --owner $$ ;; *) xtask \"$@\" ;; esac; }\n\
+         helm() { \"$HELM_BIN\" \"$@\"; }\n",
     );
     for (number, step) in steps.iter().enumerate() {
         let command = step.command.replace("target/image/outrigger.tar", "\"$OUTRIGGER_IMAGE\"");
@@ -69,7 +73,7 @@ fn the_commands_of_the_guide_do_what_it_says() {
     }
     let run = output(Command::new("sh").args(["-c", &script]).current_dir(&root));
     let told = |number: usize| std::fs::read_to_string(said.path().join(number.to_string())).unwrap_or_default();
-    let down = output(&mut command_of(NAME, "down"));
+    let down = output(&mut command_of(&name, "down"));
     if let Err(error) = run {
         let last = (0..steps.len()).rev().find(|number| said.path().join(number.to_string()).exists()).unwrap_or(0);
         panic!("`{}` failed: {error:#}\n{}", steps[last].command, told(last));

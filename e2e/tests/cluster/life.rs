@@ -5,8 +5,6 @@ use std::fs;
 use outrigger_e2e::cluster::{Cluster, machine};
 use serde_json::json;
 
-const NAME: &str = "test-life";
-
 /// Says who it is to whoever asks over HTTP.
 fn web() -> serde_json::Value {
     let script = "mkdir /www; hostname > /www/index.html; exec httpd -f -p 8080 -h /www";
@@ -35,7 +33,7 @@ fn client() -> serde_json::Value {
 #[test]
 fn pods_run_and_nothing_of_the_cluster_is_left() {
     let before = machine::look().unwrap();
-    let cluster = Cluster::up(NAME, &[]).unwrap();
+    let cluster = Cluster::up("life", &[]).unwrap();
     let init = fs::read_to_string(cluster.directory().join("init")).unwrap();
     let namespaces = machine::namespaces(init.split(' ').next().unwrap());
     assert_eq!(namespaces.len(), 6);
@@ -59,10 +57,10 @@ fn pods_run_and_nothing_of_the_cluster_is_left() {
     let processes = machine::processes_in(&namespaces);
     assert!(8 < processes.len() && machine::still_there(&processes).len() == processes.len(), "{processes:?}");
 
-    let directory = cluster.directory().to_owned();
+    let (directory, name) = (cluster.directory().to_owned(), cluster.name().to_owned());
     cluster.down().unwrap();
     assert_eq!(machine::still_there(&processes), Vec::<&String>::new());
-    assert_eq!(machine::groups(NAME), Vec::<String>::new());
+    assert_eq!(machine::groups(&name), Vec::<String>::new());
     assert!(!directory.exists(), "{} is left", directory.display());
     let after = machine::look().unwrap();
     assert_eq!(after.symmetric_difference(&before).collect::<Vec<_>>(), Vec::<&String>::new(), "after its end");

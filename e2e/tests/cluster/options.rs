@@ -6,7 +6,7 @@ use serde_json::json;
 #[test]
 fn options_reach_the_components() {
     let options = ["--nodes=3", "--policy=static", "--nri=off", "--kubelet-arg=--max-pods=7"];
-    let cluster = Cluster::up("test-options", &options).unwrap();
+    let cluster = Cluster::up("options", &options).unwrap();
     let names = cluster.kubectl(&["get", "nodes", "--no-headers", "--output=name"]).unwrap();
     assert_eq!(names.lines().count(), 4, "{names}");
     let pods = ["get", "node/node-1", "--output=jsonpath={.status.capacity.pods}"];

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -16,6 +17,18 @@ pub fn run(place: &Place) -> Result<()> {
     remove(place)?;
     let what = if was_there { "is gone" } else { "was not there" };
     println!("The cluster {} {what}.", place.name);
+    Ok(())
+}
+
+/// Removes what is left of clusters that ended with their owners. The lock is held: none of them is just starting.
+pub fn remove_orphans(cache: &Path) -> Result<()> {
+    for directory in crate::cache::entries(&cache.join("cluster/state"), "")? {
+        let Some(name) = directory.file_name().and_then(|name| name.to_str()) else { continue };
+        let place = Place { cache: cache.to_owned(), name: name.to_owned() };
+        if place.init().is_none() && place.options().is_some_and(|options| options.owner.is_some()) {
+            remove(&place)?;
+        }
+    }
     Ok(())
 }
 

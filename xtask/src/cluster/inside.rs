@@ -7,18 +7,21 @@
 //!                                                          └ supervise ── starts the components
 //! ```
 //!
-//! The listener that `up` made in the machine's network is the standard input of all of them. When process 1 is killed, the
+//! The listener that `up` made in the machine's network is the standard input of all of them, and the owner, where there is one,
+//! their standard output: as a descriptor of a process, which can be read when that ends. When process 1 is killed, the
 //! kernel ends all others, and with them go the namespaces, their mounts and links.
 
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, WaitOptions};
 
 use super::group::Cgroups;
@@ -41,11 +44,12 @@ enum Stage {
     Supervise,
 }
 
-/// Starts the chain; it goes on when we end.
-pub fn start(place: &Place, listener: TcpListener) -> Result<Child> {
+/// Starts the chain; it goes on when we end, and until the owner does.
+pub fn start(place: &Place, listener: TcpListener, owner: Option<OwnedFd>) -> Result<Child> {
     let log = fs::File::create(place.log("cluster"))?;
     let mut group = stage(place, Stage::Group)?;
-    group.stdin(Stdio::from(std::os::fd::OwnedFd::from(listener))).stdout(log.try_clone()?).stderr(log);
+    group.stdin(OwnedFd::from(listener)).stderr(log);
+    group.stdout(owner.map_or_else(Stdio::null, Stdio::from));
     group.spawn().context("cannot start the cluster's first process")
 }
 
@@ -95,11 +99,25 @@ fn first(place: &Place) -> Result<()> {
     // Known with its controllers while the machine's mounts are there.
     let cgroups = Cgroups::here()?;
     place.write("init", &format!("{} {}\n", own.pid, own.start))?;
+    if place.options().is_some_and(|options| options.owner.is_some()) {
+        std::thread::spawn(end_with_owner);
+    }
     covers::lay(place, &cgroups)?;
     network::make()?;
     rustix::system::sethostname(NODE.as_bytes()).context("cannot set the host name")?;
     let supervisor = stage(place, Stage::Supervise)?.spawn().context("cannot start the supervisor")?;
     reap(supervisor.id())
+}
+
+/// Ends everything when the owner ends.
+fn end_with_owner() {
+    let owner = io::stdout();
+    loop {
+        let mut polled = [PollFd::from_borrowed_fd(owner.as_fd(), PollFlags::IN)];
+        if !matches!(poll(&mut polled, None), Err(rustix::io::Errno::INTR)) {
+            std::process::exit(0);
+        }
+    }
 }
 
 /// Takes in every process whose parent has ended, until the supervisor does.

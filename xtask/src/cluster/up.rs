@@ -5,10 +5,12 @@
 use std::fs;
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::group::Cgroups;
 use super::place::Place;
@@ -60,8 +62,10 @@ fn agrees(place: &Place, options: &Options) -> Result<()> {
 /// Lays out all files, and starts the first process.
 fn start(place: &Place, options: &Options) -> Result<()> {
     let listener = listen(options.port)?;
+    let owner = options.owner.map(owner).transpose()?;
     let cgroups = Cgroups::here()?;
     down::remove(place)?;
+    down::remove_orphans(&place.cache)?;
     for folder in ["", "log", "etc", "var-lib", "var-log"] {
         let folder = place.path(folder);
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -78,7 +82,7 @@ fn start(place: &Place, options: &Options) -> Result<()> {
     place.write("kubeconfig", &format!("{kubeconfig:#}\n"))?;
     place.write("options.json", &serde_json::to_string_pretty(options)?)?;
     cgroups.make(&place.name)?;
-    let mut child = inside::start(place, listener)?;
+    let mut child = inside::start(place, listener, owner)?;
     let begin = Instant::now();
     while place.init().is_none() {
         if let Some(status) = child.try_wait()? {
@@ -90,6 +94,12 @@ fn start(place: &Place, options: &Options) -> Result<()> {
         std::thread::sleep(PAUSE);
     }
     Ok(())
+}
+
+/// A process that the cluster ends with.
+fn owner(pid: i32) -> Result<OwnedFd> {
+    let process = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    process.with_context(|| Found(format!("there is no process {pid} that the cluster could end with")))
 }
 
 fn listen(port: u16) -> Result<TcpListener> {
