@@ -114,6 +114,70 @@ fn units_and_ids_are_those_of_the_generic_device_plugin() {
     }
 }
 
+/// What the generic-device-plugin makes the id of: a number, and the paths of the unit.
+fn digest(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn the_ids_of_every_vector_are_the_digests_of_these_texts_and_there_are_no_others() {
+    assert_eq!(digest("0/dev/ttyUSB0"), "244c4eb967dd5fcfdc3d774106a9b1a20992aa12", "as the reference has it");
+    let usb = &["/dev/ttyUSB0", "/dev/ttyUSB1"][..];
+    let video = &["/dev/video0", "/dev/video1", "/dev/video2", "/dev/snd/"][..];
+    let pairs = &["/dev/a0", "/dev/a1", "/dev/a2", "/dev/a3", "/dev/b0", "/dev/b1"][..];
+    let five = &["/dev/a0", "/dev/a1", "/dev/a2", "/dev/a3", "/dev/a4", "/dev/b0", "/dev/b1"][..];
+    let four_pairs = "0/dev/a0/dev/b0 0/dev/a1/dev/b1 0/dev/a2/dev/b0 0/dev/a3/dev/b1";
+    let fuses: Vec<String> = (0..10).map(|number| format!("{number}/dev/fuse")).collect();
+    let ports = "0/dev/ttyUSB0 0/dev/ttyUSB1";
+    for (vector, files, group, texts) in [
+        (1, usb, "{paths: [{path: /dev/ttyUSB*}]}", ports),
+        (2, usb, "{count: 2, paths: [{path: /dev/ttyUSB*}]}", &format!("{ports} 1/dev/ttyUSB0 1/dev/ttyUSB1")),
+        (3, &["/dev/fuse"], "{count: 10, paths: [{path: /dev/fuse}]}", &fuses.join(" ")),
+        (
+            4,
+            &["/dev/snd/controlC0", "/dev/snd/pcmC0D0c"],
+            "{paths: [{path: /dev/snd/controlC0}, {path: /dev/snd/pcmC0D0c}]}",
+            "0/dev/snd/controlC0/dev/snd/pcmC0D0c",
+        ),
+        (5, video, "{paths: [{path: /dev/video*}, {path: /dev/snd}]}", "0/dev/video0/dev/snd"),
+        (
+            6,
+            video,
+            "{paths: [{path: /dev/video*}, {path: /dev/snd, limit: 10}]}",
+            "0/dev/video0/dev/snd 0/dev/video1/dev/snd 0/dev/video2/dev/snd",
+        ),
+        (7, &["/dev/fuse"], "{paths: [{path: /dev/fuse, limit: 10}]}", "0/dev/fuse"),
+        (8, pairs, "{paths: [{path: /dev/a*}, {path: /dev/b*, limit: 3}]}", four_pairs),
+        (9, five, "{paths: [{path: /dev/a*}, {path: /dev/b*, limit: 2}]}", four_pairs),
+        (10, &["/dev/ttyS0"], "{paths: [{path: /dev/ttyS0}, {path: /dev/nothing}]}", ""),
+        (11, &["/dev/ttyS0"], "{paths: [{path: /dev/ttyS0}, {path: /dev/nothing, optional: true}]}", "0/dev/ttyS0"),
+        (12, &[], "{paths: [{path: /dev/nothing, optional: true}]}", ""),
+        (13, &usb[..1], "{paths: [{path: /dev/ttyUSB*, mountPath: /dev/serial/}]}", "0/dev/ttyUSB0"),
+        (14, usb, "{paths: [{path: /dev/ttyUSB*, mountPath: /dev/serial}]}", ports),
+        (15, &["/opt/x/"], "{paths: [{path: /opt/x, type: Mount, readOnly: true}]}", "0/opt/x"),
+    ] {
+        let decision = decided(files, group);
+        let mut expected: Vec<String> = texts.split_whitespace().map(digest).collect();
+        expected.sort();
+        assert_eq!(ids(&decision), expected, "vector {vector}, sorted");
+    }
+}
+
+#[test]
+fn permissions_are_those_of_the_generic_device_plugin() {
+    for (group, permissions) in [
+        ("{paths: [{path: /dev/fuse}]}", "mrw"),
+        ("{paths: [{path: /dev/fuse, permissions: r}]}", "r"),
+        ("{count: 2, paths: [{path: /dev/fuse, permissions: rw, limit: 3}]}", "rw"),
+    ] {
+        for listed in &decided(&["/dev/fuse"], group).lists[0].listed {
+            let Give::Node { permissions: given, .. } = &listed.unit.body.parts[0].give else { panic!("{listed:?}") };
+            assert_eq!(given, permissions, "{group}");
+        }
+    }
+}
+
 #[test]
 fn pairs_of_paths_are_those_of_the_generic_device_plugin() {
     let files = ["/dev/a0", "/dev/a1", "/dev/a2", "/dev/a3", "/dev/b0", "/dev/b1"];
@@ -235,7 +299,10 @@ fn g04_g15_usb_matches_are_one_unit_whose_id_does_not_depend_on_chance() {
     assert_eq!(decision.lists[0].listed.len(), 2, "all matches are one unit, twice");
     assert!(ids(&decision).contains(&"72e5a9b7640eb38e62b90083dd2224c509fa1d46"), "{:?}", ids(&decision));
     let decision = decided("{vendor: 0403, product: 6001, serial: 00000001}");
-    assert_eq!(nodes(&decision)[0].0, "/dev/bus/usb/001/004");
+    let path = "/dev/bus/usb/001/004";
+    assert_eq!(nodes(&decision)[0], (path.to_owned(), path.to_owned()));
+    let give = &decision.lists[0].listed[0].unit.body.parts[0].give;
+    assert!(matches!(give, Give::Node { permissions, .. } if permissions == "rw"), "{give:?}");
     assert_eq!(decision.lists[0].listed[0].unit.body.parts.len(), 1);
     assert_eq!(ids(&decided("{vendor: 1209, product: 6001}")), Vec::<&str>::new());
 }
