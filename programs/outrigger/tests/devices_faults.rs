@@ -248,9 +248,6 @@ async fn without_inotify_and_the_kernels_messages_everything_is_still_served() {
     symlink("/dev/null", place.path("dev/port0")).unwrap();
     let glob = place.path("dev/port*");
     place.configure(&format!("- {{resource: v.io/port, groups: [{{paths: [{{path: '{}'}}]}}]}}\n", glob.display()));
-    // An audit would look at everything too.
-    let text = fs::read_to_string(place.path("devices.yaml")).unwrap().replace("audit: 200ms", "audit: 1h");
-    fs::write(place.path("devices.yaml"), text).unwrap();
     let mut kubelet = place.kubelet().await;
     let command = walled_in(&place, &["devices", "agent", "--config", "devices.yaml"]);
     let agent = Agent::start(command, place.path("log"));

@@ -61,10 +61,10 @@ impl Place {
         StubKubelet::started(options).await.unwrap()
     }
 
-    /// Writes `devices.yaml` with these resources, and the admin endpoint at `admin.sock`.
+    /// Writes `devices.yaml` with these resources, and the admin endpoint at `admin.sock`. No audit comes to the rescue.
     pub fn configure(&self, devices: &str) {
         let admin = self.path("admin.sock");
-        let text = format!("ids: short\naudit: 200ms\nadmin: unix://{}\ndevices:\n{devices}", admin.display());
+        let text = format!("ids: short\naudit: 1h\nadmin: unix://{}\ndevices:\n{devices}", admin.display());
         fs::write(self.path("devices.yaml"), text).unwrap();
     }
 
