@@ -16,6 +16,9 @@ use outrigger_kubelet_api::{Code, Status};
 
 const SATA: &str = "kubedev.org/sata";
 
+/// Disks, container by container.
+type Asked = &'static [&'static [&'static str]];
+
 /// A machine with these disks, and what takes the old program's place on it.
 async fn with_disks(disks: &[&str]) -> (HostTree, Node) {
     let machine = machine(disks);
@@ -45,7 +48,7 @@ fn spec(disk: &str) -> DeviceSpec {
 
 #[tokio::test]
 async fn each_id_gets_its_disk_at_its_own_path_with_all_permissions() {
-    let rows: [(&[&[&str]], &[&[&str]]); 6] = [
+    let rows: [(Asked, Asked); 6] = [
         (&[&["sdc"]], &[&["sdc"]]), // The original: /dev/sdb.
         (&[&["sdb"], &["sdc"]], &[&["sdb"], &["sdc"]]),
         (&[&["sdc"], &["sdb"]], &[&["sdc"], &["sdb"]]), // The original: right only by luck.
