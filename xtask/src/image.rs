@@ -11,9 +11,9 @@
 //! layout, and an archive that is one too and also what `docker save` writes (`docker load`, `podman load` and
 //! `ctr images import` take it).
 
-mod blobs;
+pub mod blobs;
 mod documents;
-mod layer;
+pub mod layer;
 
 use std::fs;
 use std::path::{Path, PathBuf};

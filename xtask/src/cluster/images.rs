@@ -4,7 +4,6 @@
 //! `busybox-static`.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,8 +12,9 @@ use serde_json::json;
 
 use super::config::{CONTAINERD, PAUSE};
 use super::place::Place;
-use crate::cache;
-use crate::step;
+use crate::image::blobs;
+use crate::image::layer::Archive;
+use crate::{cache, step};
 
 /// Debian's, with everything linked in.
 const BUSYBOX: &str = "/bin/busybox";
@@ -35,63 +35,60 @@ pub fn import(place: &Place, archive: &str) -> Vec<String> {
 /// Makes the archives.
 pub fn make(place: &Place) -> Result<()> {
     let images = place.path("images");
-    let (pause, busybox) = (images.join("pause"), images.join("busybox"));
-    fs::create_dir_all(&pause).with_context(|| format!("cannot make {}", pause.display()))?;
-    link_or_copy(&place.program("pause"), &pause.join("pause"))?;
-    lay_out_busybox(&busybox)?;
-    archive(&images, "pause", PAUSE, &["/pause"])?;
-    archive(&images, "busybox", "localhost/busybox:1", &[])
+    fs::create_dir_all(&images).with_context(|| format!("cannot make {}", images.display()))?;
+    let [pause, busybox] = own(place);
+    write(&pause, PAUSE, &["/pause"], &pause_layer(&place.program("pause"))?)?;
+    write(&busybox, "localhost/busybox:1", &[], &busybox_layer()?)
+}
+
+fn pause_layer(program: &Path) -> Result<Vec<u8>> {
+    let program = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    layer(|archive| archive.file("pause", 0o755, &program))
 }
 
 /// A busybox with a link for each of its commands.
-fn lay_out_busybox(root: &Path) -> Result<()> {
-    for folder in ["bin", "sbin", "usr/bin", "usr/sbin", "etc", "tmp", "proc", "sys", "dev", "root", "var/run"] {
-        fs::create_dir_all(root.join(folder))?;
-    }
-    fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777))?;
-    link_or_copy(Path::new(BUSYBOX), &root.join("bin/busybox"))?;
-    for name in step::output(Command::new(BUSYBOX).arg("--list"))?.lines().filter(|name| *name != "busybox") {
-        symlink("/bin/busybox", root.join("bin").join(name))?;
-    }
-    fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")?;
-    fs::write(root.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n")?;
-    Ok(())
+fn busybox_layer() -> Result<Vec<u8>> {
+    let program = fs::read(BUSYBOX).with_context(|| format!("cannot read {BUSYBOX}"))?;
+    let names = step::output(Command::new(BUSYBOX).arg("--list"))?;
+    layer(|archive| {
+        for folder in ["bin", "dev", "etc", "proc", "root", "sbin", "sys", "usr", "usr/bin", "var", "var/run"] {
+            archive.directory(folder, 0o755)?;
+        }
+        archive.directory("tmp", 0o1777)?;
+        archive.file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")?;
+        archive.file("etc/group", 0o644, b"root:x:0:\nnogroup:x:65534:\n")?;
+        archive.file("bin/busybox", 0o755, &program)?;
+        names
+            .lines()
+            .filter(|name| *name != "busybox")
+            .try_for_each(|name| archive.link(&format!("bin/{name}"), "/bin/busybox"))
+    })
 }
 
-fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
-    fs::copy(from, to).map(drop).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+/// The bytes of an archive that is filled so.
+fn layer(fill: impl FnOnce(&mut Archive<&mut Vec<u8>>) -> Result<()>) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut archive = Archive::new(&mut bytes, 0);
+    fill(&mut archive)?;
+    archive.finish()?;
+    Ok(bytes)
 }
 
-/// Makes `FOLDER/NAME.tar` of `FOLDER/NAME`: a docker-archive of one layer, the same for the same files.
-fn archive(folder: &Path, name: &str, tag: &str, entry: &[&str]) -> Result<()> {
-    let parts = folder.join(format!("{name}.parts"));
-    fs::create_dir_all(&parts)?;
-    let layer = parts.join("layer.tar");
-    cache::run_quietly(
-        Command::new("tar")
-            .args(["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", "--directory"])
-            .arg(folder.join(name))
-            .arg("--create")
-            .arg("--file")
-            .arg(&layer)
-            .arg("."),
-    )?;
-    let digest = step::output(Command::new("sha256sum").arg("--binary").arg(&layer))?;
-    let digest = digest.split_whitespace().next().context("sha256sum told no digest")?.to_owned();
+/// Writes an image of one layer as `docker save` does.
+fn write(path: &Path, tag: &str, entry: &[&str], content: &[u8]) -> Result<()> {
     let config = json!({
         "architecture": architecture(),
         "os": "linux",
-        "created": "1970-01-01T00:00:00Z",
-        "config": {"Env": ["PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "WorkingDir": "/", "Entrypoint": entry},
-        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]},
-        "history": [{"created": "1970-01-01T00:00:00Z"}],
+        "config": {"Env": ["PATH=/usr/bin:/sbin:/bin"], "WorkingDir": "/", "Entrypoint": entry},
+        "rootfs": {"type": "layers", "diff_ids": [blobs::digest(content)]},
     });
     let manifest = json!([{"Config": "config.json", "RepoTags": [tag], "Layers": ["layer.tar"]}]);
-    fs::write(parts.join("config.json"), config.to_string())?;
-    fs::write(parts.join("manifest.json"), manifest.to_string())?;
-    let mut whole = Command::new("tar");
-    whole.arg("--directory").arg(&parts).arg("--create").arg("--file").arg(folder.join(format!("{name}.tar")));
-    cache::run_quietly(whole.args(["manifest.json", "config.json", "layer.tar"]))
+    let whole = layer(|archive| {
+        archive.file("manifest.json", 0o644, manifest.to_string().as_bytes())?;
+        archive.file("config.json", 0o644, config.to_string().as_bytes())?;
+        archive.file("layer.tar", 0o644, content)
+    })?;
+    fs::write(path, whole).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// This machine's, as images name it.
@@ -117,18 +114,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_files_make_the_same_archive() {
+    fn an_image_is_what_tar_reads_and_names_its_layer_by_digest() {
         let folder = tempfile::tempdir().unwrap();
-        let mut digests = Vec::new();
-        for name in ["one", "two"] {
-            fs::create_dir_all(folder.path().join(name)).unwrap();
-            fs::write(folder.path().join(name).join("file"), "text").unwrap();
-            archive(folder.path(), name, "localhost/a:1", &["/file"]).unwrap();
-            let config = fs::read_to_string(folder.path().join(format!("{name}.parts/config.json"))).unwrap();
-            digests.push(config);
-            let listed = step::output(Command::new("tar").arg("-tf").arg(folder.path().join(format!("{name}.tar"))));
-            assert_eq!(listed.unwrap(), "manifest.json\nconfig.json\nlayer.tar\n");
-        }
-        assert_eq!(digests[0], digests[1]);
+        let path = folder.path().join("one.tar");
+        let content = layer(|archive| archive.file("a", 0o755, b"text")).unwrap();
+        write(&path, "localhost/one:1", &["/a"], &content).unwrap();
+        let listed = step::output(Command::new("tar").arg("-tf").arg(&path)).unwrap();
+        assert_eq!(listed, "manifest.json\nconfig.json\nlayer.tar\n");
+        let read = |name: &str| step::output(Command::new("tar").arg("-xOf").arg(&path).arg(name)).unwrap();
+        let config: serde_json::Value = serde_json::from_str(&read("config.json")).unwrap();
+        assert_eq!(config["rootfs"]["diff_ids"][0], blobs::digest(&content));
+        assert_eq!(config["config"]["Entrypoint"][0], "/a");
     }
 }

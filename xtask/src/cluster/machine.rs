@@ -17,7 +17,6 @@ const TO_RUN: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("iptables", "iptables"),
     ("openssl", "openssl"),
-    ("tar", "tar"),
     ("busybox", "busybox-static"),
 ];
 

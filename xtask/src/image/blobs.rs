@@ -25,6 +25,13 @@ impl Blob {
     }
 }
 
+/// The digest of content, as images name it.
+pub fn digest(content: &[u8]) -> String {
+    let digest = digest::digest(&digest::SHA256, content);
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
 /// A layout that is being written.
 #[derive(Debug)]
 pub struct Blobs {
@@ -41,9 +48,7 @@ impl Blobs {
 
     /// Adds content.
     pub fn add(&self, content: &[u8]) -> Result<Blob> {
-        let digest = digest::digest(&digest::SHA256, content);
-        let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        let blob = Blob { digest: format!("sha256:{hex}"), size: content.len() };
+        let blob = Blob { digest: digest(content), size: content.len() };
         self.write(&blob.path(), content)?;
         Ok(blob)
     }

@@ -33,7 +33,7 @@ pub fn bytes(executable: &Path, certificates: &[u8], seconds: u64) -> Result<Vec
     let mut content = Vec::new();
     let mut archive = Archive::new(&mut content, seconds);
     for (name, mode) in DIRECTORIES {
-        archive.add(EntryType::Directory, name, *mode, &[])?;
+        archive.directory(name, *mode)?;
     }
     archive.file("etc/group", 0o644, GROUP.as_bytes())?;
     archive.file("etc/passwd", 0o644, PASSWD.as_bytes())?;
@@ -81,6 +81,17 @@ impl<W: Write> Archive<W> {
         self.add(EntryType::Regular, name, mode, content)
     }
 
+    /// Adds a directory.
+    pub fn directory(&mut self, name: &str, mode: u32) -> Result<()> {
+        self.add(EntryType::Directory, name, mode, &[])
+    }
+
+    /// Adds a symbolic link.
+    pub fn link(&mut self, name: &str, target: &str) -> Result<()> {
+        let mut header = self.header(EntryType::Symlink, 0o777);
+        self.tar.append_link(&mut header, name, target).with_context(|| format!("cannot add {name}"))
+    }
+
     /// Ends the archive.
     pub fn finish(mut self) -> Result<()> {
         self.tar.finish()?;
@@ -91,11 +102,6 @@ impl<W: Write> Archive<W> {
         let mut header = self.header(kind, mode);
         header.set_size(content.len() as u64);
         self.tar.append_data(&mut header, name, content).with_context(|| format!("cannot add {name}"))
-    }
-
-    fn link(&mut self, name: &str, target: &str) -> Result<()> {
-        let mut header = self.header(EntryType::Symlink, 0o777);
-        self.tar.append_link(&mut header, name, target).with_context(|| format!("cannot add {name}"))
     }
 
     fn header(&self, kind: EntryType, mode: u32) -> Header {
