@@ -35,9 +35,9 @@ pub struct BenchArgs {
 /// `cargo xtask soak`.
 #[derive(clap::Args, Debug)]
 pub struct SoakArgs {
-    /// Which product: pods
+    /// Which product: pods or devices
     product: String,
-    /// For how many minutes runners are killed again and again
+    /// Pods: for how many minutes runners are killed again and again
     #[arg(long, default_value_t = 10)]
     minutes: u64,
     /// Only properties whose names hold this
@@ -77,10 +77,19 @@ pub fn soak(project: &Project, args: &SoakArgs) -> Result<()> {
             soak_test(project, args.filter.as_deref(), &of_product(package)).env("PROPTEST_CASES", SOAK_CASES),
         )
     })?;
-    if args.product == "pods" && args.filter.is_none() {
-        soak_pods(project, args)?;
+    match (args.product.as_str(), &args.filter) {
+        ("pods", None) => soak_pods(project, args),
+        ("devices", None) => soak_devices(project),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// What only devices have: the life of the node agent beside a kubelet, which is a test of the executable.
+fn soak_devices(project: &Project) -> Result<()> {
+    step::timed("soak devices: the node agent's life", || {
+        let which = ["--package", "outrigger", "--test", "devices_life"].map(str::to_owned);
+        step::command(soak_test(project, None, &which).arg("--nocapture"))
+    })
 }
 
 /// What only pods have: runners that are killed, and a thousand containers.

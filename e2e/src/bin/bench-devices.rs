@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Parser;
 use outrigger_e2e::devices::{self, Plugins};
 
@@ -25,18 +25,25 @@ struct Arguments {
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let plugins = Plugins::find(arguments.executable.canonicalize()?);
+    let mut failed = Vec::new();
     for name in NAMES {
         if arguments.name.as_deref().is_none_or(|wanted| wanted == name) {
             let figures = match name {
-                "restart" => devices::restart(&plugins).await?,
-                "start" => devices::start(&plugins).await?,
-                "hotplug" => devices::hotplug(&plugins).await?,
-                "allocate" => devices::allocate(&plugins).await?,
-                "memory" => devices::memory(&plugins).await?,
-                _ => devices::idle(&plugins).await?,
+                "restart" => devices::restart(&plugins).await,
+                "start" => devices::start(&plugins).await,
+                "hotplug" => devices::hotplug(&plugins).await,
+                "allocate" => devices::allocate(&plugins).await,
+                "memory" => devices::memory(&plugins).await,
+                _ => devices::idle(&plugins).await,
             };
-            std::io::stdout().write_all(figures.as_bytes())?;
+            // One that fails keeps nobody from the figures of the others.
+            let text = figures.unwrap_or_else(|error| {
+                failed.push(name);
+                format!("{name}: failed: {}\n", error.to_string().trim_end())
+            });
+            std::io::stdout().write_all(text.as_bytes())?;
         }
     }
+    ensure!(failed.is_empty(), "without figures: {}", failed.join(", "));
     Ok(())
 }
