@@ -77,7 +77,10 @@ pub fn build(cache: &Path, modules: &[Module]) -> Result<()> {
     toolchain::check()?;
     fs::create_dir_all(cache.join("go")).with_context(|| format!("cannot make {}/go", cache.display()))?;
     let lock = File::create(cache.join("go/lock")).context("cannot make the lock of the Go caches")?;
-    lock.lock().context("cannot lock the Go caches")?;
+    if lock.try_lock().is_err() {
+        println!("another build runs in {}: waiting for its end", cache.display());
+        lock.lock().context("cannot lock the Go caches")?;
+    }
     let go = Go { program: toolchain::find(cache)?, cache };
     for module in modules {
         go.build(module)?;

@@ -19,8 +19,8 @@ const MOUNT: &str = "/sys/fs/cgroup";
 /// How long the kernel may take to let go of a group whose last process was killed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What of cgroup v1 a kubelet cannot do without.
-const NEEDED: &[&str] = &["cpu", "cpuacct", "cpuset", "memory", "pids"];
+/// What a kubelet cannot do without; with version 1 `cpuacct` too.
+const NEEDED: &[&str] = &["cpu", "cpuset", "memory", "pids"];
 
 /// How the machine's cgroups are mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,17 +43,15 @@ pub struct Hierarchy {
 impl Cgroups {
     /// Those of this machine.
     pub fn here() -> Result<Self> {
-        if Path::new(MOUNT).join("cgroup.controllers").exists() {
+        if let Ok(controllers) = fs::read_to_string(Path::new(MOUNT).join("cgroup.controllers")) {
+            complete(NEEDED, |wanted| controllers.split_whitespace().any(|own| own == wanted))?;
             return Ok(Self::V2);
         }
         let mounts = fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;
         let hierarchies: Vec<Hierarchy> = mounts.lines().filter_map(Hierarchy::parse).collect();
-        let has = |wanted: &&&str| hierarchies.iter().any(|hierarchy| hierarchy.has(wanted));
-        if let Some(missing) = NEEDED.iter().find(|wanted| !has(wanted)) {
-            bail!(CannotRunHere(format!(
-                "a kubelet needs the cgroup controller {missing}: mount it below {MOUNT}, or use a kernel that has it"
-            )));
-        }
+        let has = |wanted: &str| hierarchies.iter().any(|hierarchy| hierarchy.has(wanted));
+        complete(NEEDED, has)?;
+        complete(&["cpuacct"], has)?;
         Ok(Self::V1(hierarchies))
     }
 
@@ -69,7 +67,8 @@ impl Cgroups {
     /// Makes the groups. They may be there.
     pub fn make(&self, name: &str) -> Result<()> {
         if *self == Self::V2 {
-            enable_all(Path::new(MOUNT))?;
+            // The machine's own root: no more is changed there than must be.
+            enable(Path::new(MOUNT), |controller| NEEDED.contains(&controller))?;
         }
         for group in self.groups(name) {
             if let Err(error) = fs::create_dir(&group)
@@ -110,7 +109,7 @@ impl Cgroups {
         match self {
             Self::V2 => {
                 mount("cgroup2", MOUNT, "cgroup2", MountFlags::empty(), None).context("cannot mount cgroup2")?;
-                enable_all(Path::new(MOUNT))
+                enable(Path::new(MOUNT), |_| true)
             }
             Self::V1(hierarchies) => {
                 let mode = c"mode=755";
@@ -178,11 +177,21 @@ fn enter(group: &Path) -> Result<()> {
     fs::write(group.join("cgroup.procs"), "0").with_context(|| format!("cannot enter the group {}", group.display()))
 }
 
-/// Gives all controllers of a group of version 2 to the groups below it.
-fn enable_all(group: &Path) -> Result<()> {
+/// Whether all of these controllers are there.
+fn complete(needed: &[&str], has: impl Fn(&str) -> bool) -> Result<()> {
+    if let Some(missing) = needed.iter().find(|wanted| !has(wanted)) {
+        bail!(CannotRunHere(format!(
+            "a kubelet needs the cgroup controller {missing}: mount it below {MOUNT}, or use a kernel that has it"
+        )));
+    }
+    Ok(())
+}
+
+/// Gives controllers of a group of version 2 to the groups below it.
+fn enable(group: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<()> {
     let controllers = fs::read_to_string(group.join("cgroup.controllers"))?;
     let enabled = fs::read_to_string(group.join("cgroup.subtree_control"))?;
-    for controller in controllers.split_whitespace() {
+    for controller in controllers.split_whitespace().filter(|controller| is_wanted(controller)) {
         if !enabled.split_whitespace().any(|own| own == controller) {
             fs::write(group.join("cgroup.subtree_control"), format!("+{controller}"))
                 .with_context(|| format!("cannot give the controller {controller} to groups in {}", group.display()))?;
@@ -218,6 +227,22 @@ mod tests {
 
     fn parse(line: &str) -> Option<(String, String)> {
         Hierarchy::parse(line).map(|one| (one.mount.display().to_string(), one.controllers))
+    }
+
+    #[test]
+    fn a_missing_controller_is_named() {
+        let failure = complete(NEEDED, |wanted| wanted != "pids").unwrap_err();
+        assert!(failure.is::<CannotRunHere>() && failure.to_string().contains("controller pids:"), "{failure}");
+    }
+
+    #[test]
+    fn only_wanted_controllers_that_are_not_given_yet_are_given() {
+        let group = tempfile::tempdir().unwrap();
+        let control = group.path().join("cgroup.subtree_control");
+        fs::write(group.path().join("cgroup.controllers"), "cpu io memory\n").unwrap();
+        fs::write(&control, "cpu\n").unwrap();
+        enable(group.path(), |controller| controller != "io").unwrap();
+        assert_eq!(fs::read_to_string(&control).unwrap(), "+memory");
     }
 
     #[test]

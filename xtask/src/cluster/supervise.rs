@@ -18,7 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::components::{self, Answer, Component, Step};
@@ -79,8 +79,8 @@ impl Supervisor {
         let mut command = Command::new(program);
         command.args(args).envs(components::environment(&self.place)).process_group(0);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let since = jiff::Timestamp::now().strftime("%FT%TZ").to_string();
         let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
-        let since = crate::step::output(Command::new("date").args(["--utc", "+%FT%TZ"]))?.trim().to_owned();
         let started = Started { name: (*name).to_owned(), pid: child.id(), since, ended: None };
         self.tell(|record| match record.components.iter_mut().find(|before| before.name == started.name) {
             Some(before) => *before = started,
@@ -115,6 +115,9 @@ impl Supervisor {
             _ => None,
         });
         let component = component.with_context(|| format!("no component of this cluster is named {name}"))?;
+        if !lock(&self.state.record).is_complete {
+            bail!("the cluster is still starting");
+        }
         let is_running = |started: &&Started| started.name == name && started.ended.is_none();
         let pid = lock(&self.state.record).components.iter().find(is_running).map(|started| started.pid);
         if let Some(pid) = pid {
