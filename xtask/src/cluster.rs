@@ -167,12 +167,17 @@ fn name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// `1.36.3`.
+/// `1.36.3`, or `1.36` for its newest patch.
 fn version(text: &str) -> Result<String, String> {
     let text = text.trim_start_matches('v');
     let numbers: Vec<Option<u32>> = text.split('.').map(|number| number.parse().ok()).collect();
+    let mut known = std::iter::once(&parts::KUBERNETES).chain(parts::OLDER);
+    let newest = known.find(|known| known.rsplit_once('.').is_some_and(|(minor, _)| minor == text));
     match numbers.as_slice() {
         [Some(1), Some(_), Some(_)] => Ok(text.to_owned()),
+        [Some(1), Some(_)] => newest
+            .map(|known| (*known).to_owned())
+            .ok_or_else(|| format!("no newest patch of {text} is known here: name one, like {}", parts::KUBERNETES)),
         _ => Err(format!("a version of Kubernetes is written like {}", parts::KUBERNETES)),
     }
 }
@@ -208,7 +213,9 @@ mod tests {
             assert!(name(wrong).is_err(), "{wrong}");
         }
         assert_eq!(version("v1.34.2").unwrap(), "1.34.2");
-        for wrong in ["1.36", "2.0.0", "1.36.x", "latest"] {
+        assert_eq!(version("1.34").unwrap(), parts::OLDER[1]);
+        assert_eq!(version("1.36").unwrap(), parts::KUBERNETES);
+        for wrong in ["1.2", "2.0.0", "1.36.x", "latest"] {
             assert!(version(wrong).is_err(), "{wrong}");
         }
     }

@@ -100,9 +100,9 @@ impl Go<'_> {
         if missing.is_empty() {
             return Ok(());
         }
+        let scratch = self.scratch(module)?;
         let directory = module.directory(self.cache);
         fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-        let scratch = self.scratch(module)?;
         for (name, package) in missing {
             let partial = directory.join(format!(".{name}.partial"));
             step::timed(&format!("build {} {name}", module.label()), || {

@@ -7,6 +7,9 @@ use crate::go::Module;
 /// The Kubernetes that a cluster runs unless told otherwise.
 pub const KUBERNETES: &str = "1.36.3";
 
+/// The newest patch of older minor versions, for those who name only the minor.
+pub const OLDER: &[&str] = &["1.35.4", "1.34.4", "1.33.13", "1.32.13"];
+
 /// What an API server alone needs.
 pub fn api(kubernetes: &str) -> Vec<Module> {
     vec![self::kubernetes(kubernetes, NODE), etcd()]
@@ -154,6 +157,13 @@ mod tests {
         assert_eq!(packages, ["k8s.io/kubernetes/cmd/kubelet", "k8s.io/kubernetes/test/images/sample-device-plugin"]);
         assert!(module.values.contains(&("k8s.io/component-base/version.gitMinor".into(), "34".into())));
         assert!(module.values.contains(&("k8s.io/client-go/pkg/version.gitVersion".into(), "v1.34.2".into())));
+    }
+
+    #[test]
+    fn older_versions_are_those_before_the_usual_one() {
+        let minor = |version: &str| version.split('.').nth(1).unwrap().parse::<u32>().unwrap();
+        let newest = minor(KUBERNETES);
+        assert!(OLDER.iter().zip(1..).all(|(version, behind)| minor(version) + behind == newest));
     }
 
     #[test]
