@@ -81,6 +81,10 @@ fn begin(task: &InsideTask, descriptors: &[OwnedFd], reach: Reach) -> Result<(Ow
         // As runc does; where it cannot be made, starting in it says why.
         let _ = fs::create_dir_all(directory);
     }
+    if reach == Reach::Namespace {
+        sys::share_output(&task.process.stdio, descriptors)
+            .map_err(|error| Failure::prepare("cannot share the container's output with its init", error))?;
+    }
     let main = start(&task.process, descriptors)?;
     Ok((signals, main))
 }

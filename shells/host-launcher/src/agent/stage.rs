@@ -5,14 +5,17 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, openat};
-use rustix::process::{Pid, Signal, getpid, set_child_subreaper, set_parent_process_death_signal, setsid, umask};
-use rustix::thread::{UnshareFlags, move_into_link_name_space};
+use rustix::process::{
+    DumpableBehavior, Pid, Signal, getpid, set_child_subreaper, set_dumpable_behavior, set_parent_process_death_signal,
+    setsid, umask,
+};
+use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags, move_into_link_name_space, set_capabilities};
 
 use super::descendants::Reach;
 use super::serve::{Agent, start};
 use super::sys::{self, Side};
-use super::wire::{Channel, ContainerTask, Failure, Group, HoldTask, Join, Report, Task};
-use super::{inside, pod, probe, view};
+use super::wire::{Channel, ContainerTask, Failure, Group, HoldTask, Join, ProcessTask, Report, Task};
+use super::{identity, inside, pod, probe, view};
 
 /// Hears the task, does it, and ends the process. Who was started by another program says first that it is there.
 pub fn run(is_inside: bool) -> ! {
@@ -101,7 +104,8 @@ fn container(task: ContainerTask, channel: Channel, mut descriptors: Vec<OwnedFd
     match start_main(&task, &descriptors, reach) {
         Ok((signals, main)) => {
             tell(&channel, Ok(Report::Started));
-            // Only locks stay open; the ends of pipes in particular belong to the container's processes alone.
+            // Only locks stay open, and stdout and stderr of an init, which ends with the container's last process: what a
+            // keeper held would keep readers of the container's output from its end.
             let held = keep(&mut descriptors, &task.held);
             drop((task, descriptors));
             sys::shrink();
@@ -183,8 +187,26 @@ fn start_main(task: &ContainerTask, descriptors: &[OwnedFd], reach: Reach) -> Re
     if let Some(view) = &task.view {
         view::enter(view)?;
     }
+    if reach == Reach::Namespace {
+        if task.join.user.is_some() {
+            be_as_the_container(&task.process)?;
+        }
+        sys::share_output(&task.process.stdio, descriptors)
+            .map_err(|error| Failure::prepare("cannot share the container's output with its init", error))?;
+    }
     let main = start(&task.process, descriptors)?;
     Ok((signals, main))
+}
+
+/// Gives up what an ordinary user's init has and the programs that it starts have not: the kernel lets nobody open a file
+/// of `/proc/1` who has less. Nothing that it still does needs more.
+fn be_as_the_container(process: &ProcessTask) -> Result<(), Failure> {
+    identity::drop_from_bounding_set(&process.identity.drop)?;
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+        // Joining the user namespace has taken it.
+        .and_then(|()| set_dumpable_behavior(DumpableBehavior::Dumpable))
+        .map_err(|error| Failure::prepare("cannot give up capabilities", error))
 }
 
 /// Joins the pod's namespaces. The user namespace is first: it gives the right to join the others.

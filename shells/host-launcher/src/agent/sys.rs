@@ -210,6 +210,17 @@ pub fn place(descriptor: BorrowedFd<'_>, number: i32) -> io::Result<()> {
     }
 }
 
+/// Makes stdout and stderr of this process, an init, those of the container that it starts, of these descriptors:
+/// scripts write to `/proc/1/fd/1` what is to stand in the container's log.
+pub fn share_output(stdio: &[usize; 3], descriptors: &[OwnedFd]) -> io::Result<()> {
+    for (number, slot) in (1..).zip(&stdio[1..]) {
+        if let Some(descriptor) = descriptors.get(*slot) {
+            place(descriptor.as_fd(), number)?;
+        }
+    }
+    Ok(())
+}
+
 /// Gives unused memory back to the kernel.
 pub fn shrink() {
     // SAFETY: glibc's own function; it touches only free memory.
