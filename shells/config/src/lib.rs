@@ -4,8 +4,8 @@
 //! YAML or JSON text and knows the place of every value; [`nearest`] finds what a misspelled key was meant to be.
 //! For a process's own configuration: [`schema`] describes it, [`scalars`] lists its flags and variables, and
 //! [`Layers`] makes the typed value of file, environment and flags. [`Duration`], [`ByteSize`], [`Address`] and
-//! [`Verbatim`] are what people write in it. [`yaml()`] writes a value for people to read; [`listing`] and [`count`] are for
-//! the sentences that tell them something.
+//! [`Verbatim`] are what people write in it. [`yaml()`] writes a value for people to read; [`listing`], [`count`] and
+//! [`plain`] are for the sentences that tell them something.
 //!
 //! This crate opens no files and reads no process environment: both are handed to it.
 
@@ -45,7 +45,7 @@ pub use load::Layers;
 pub use nearest::nearest;
 pub use path::{Path, Step};
 pub use schema::schema;
-pub use sentence::{count, listing};
+pub use sentence::{count, listing, plain};
 pub use setting::{Kind, Setting, scalars};
 pub use size::{ByteSize, NoByteSize};
 pub use verbatim::Verbatim;

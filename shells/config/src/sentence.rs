@@ -21,9 +21,29 @@ pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// An error's text without the kernel's numbers: `No such file or directory`, not `… (os error 2)`.
+pub fn plain(error: &str) -> String {
+    let mut parts = error.split(" (os error ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| match part.split_once(')') {
+        Some((number, rest)) if number.parse::<i32>().is_ok() => text + rest,
+        _ => format!("{text} (os error {part}"),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_have_no_numbers() {
+        let error = std::io::Error::from_raw_os_error(2);
+        assert_eq!(
+            plain(&format!("a: {error}; b: {error}")),
+            "a: No such file or directory; b: No such file or directory"
+        );
+        assert_eq!(plain("not (os error x) one"), "not (os error x) one");
+    }
 
     #[test]
     fn lists_read_as_sentences() {

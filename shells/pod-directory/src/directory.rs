@@ -6,6 +6,7 @@
 //!   RUN/                      one pod directory for each run: 1, 2, 3, …
 //!     spec.json               what was asked for; names Secrets, never holds their values
 //!     status.json             v1.PodStatus, the state machine's record, the runner, where its control socket is
+//!     .reserve                room for the next status.json, where the disk fills up; gone when the pod has ended
 //!     lock                    held exactly as long as the runner lives
 //!     control.sock            the runner's control socket, where the file system has sockets
 //!     logs/CONTAINER/ATTEMPT.log       the CRI log; rotated files are ATTEMPT.log.1, .2, … (a greater number is newer)
@@ -103,6 +104,17 @@ pub enum DirectoryError {
 }
 
 impl DirectoryError {
+    /// It and its cause in words, without the kernel's number for it.
+    pub fn in_words(&self) -> String {
+        let cause = std::error::Error::source(self).map(|cause| format!(": {cause}")).unwrap_or_default();
+        outrigger_config::plain(&format!("{self}{cause}"))
+    }
+
+    /// Whether the disk has no room for it, or the user may have no more of it.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if write::is_full(source))
+    }
+
     /// For `map_err`: `what` is like `cannot read`.
     pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

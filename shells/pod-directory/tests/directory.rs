@@ -104,7 +104,7 @@ fn files_and_directories_are_the_owners_only() {
     for entry in fs::read_dir(run.directory().path()).unwrap() {
         check(&entry.unwrap().path());
     }
-    assert_eq!(seen, 9, "six directories; spec.json, status.json and lock");
+    assert_eq!(seen, 10, "six directories; spec.json, status.json, lock and the room for the next status.json");
 }
 
 #[test]
@@ -136,6 +136,38 @@ fn a_run_that_lasts_or_whose_end_is_unknown_is_never_pruned() {
     lasting.write_status(&status(Some(Timestamp::UNIX_EPOCH)), false).unwrap();
     state.prune(KeepRules { age: Duration::ZERO, runs: 0 }, Timestamp::now()).unwrap();
     assert_eq!(numbers(&state), [1, 2]);
+}
+
+#[test]
+fn a_name_whose_runs_are_removed_leaves_nothing_also_while_others_make_runs_of_it() {
+    let place = tempfile::tempdir().unwrap();
+    let state = StateDirectory::at(place.path());
+    let of_name = place.path().join("pods/default/web");
+    ended_run(&state, &spec(), Timestamp::UNIX_EPOCH);
+    fs::create_dir(of_name.join(".new")).unwrap();
+    state.remove(Kind::Pod, &web()).unwrap();
+    assert!(!of_name.exists());
+
+    let lasting = state.create_pod(&web(), &spec()).unwrap();
+    state.remove(Kind::Pod, &web()).unwrap();
+    assert_eq!(lasting.directory().life().unwrap(), RunnerLife::Alive);
+    drop(lasting);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    match state.create_pod(&web(), &spec()) {
+                        // A run that its runner holds is there, whatever others remove.
+                        Ok(run) => assert!(run.directory().spec_file().exists()),
+                        Err(refused) => assert!(matches!(refused, DirectoryError::Runs { .. }), "{refused:?}"),
+                    }
+                    state.remove(Kind::Pod, &web()).unwrap();
+                }
+            });
+        }
+    });
+    state.remove(Kind::Pod, &web()).unwrap();
+    assert!(!of_name.exists());
 }
 
 #[test]

@@ -55,3 +55,8 @@ pub enum RunError {
     #[error("not everything of the pod ended")]
     Overran(#[from] ChildrenOverran),
 }
+
+/// An error with its causes as a note or an answer says it: on one line, without the kernel's numbers.
+pub(crate) fn in_words(error: impl std::error::Error + Send + Sync + 'static) -> String {
+    outrigger_config::plain(&format!("{:#}", anyhow::Error::new(error)))
+}

@@ -199,9 +199,17 @@ struct Versioned<'a, T> {
 
 /// Writes `body` with its format to `path`.
 pub(crate) fn save<T: Serialize>(path: &Path, body: &T, sync: bool) -> Result<(), DirectoryError> {
-    let text = serde_json::to_vec(&Versioned { format: FORMAT, body })
-        .map_err(|source| DirectoryError::Damaged { path: path.to_owned(), source })?;
-    write::whole(path, &text, sync)
+    write::whole(path, &text(path, body)?, sync)
+}
+
+/// As [`save`], by [`write::surely`].
+pub(crate) fn save_surely<T: Serialize>(path: &Path, body: &T, sync: bool, last: bool) -> Result<(), DirectoryError> {
+    write::surely(path, &text(path, body)?, sync, last)
+}
+
+fn text<T: Serialize>(path: &Path, body: &T) -> Result<Vec<u8>, DirectoryError> {
+    serde_json::to_vec(&Versioned { format: FORMAT, body })
+        .map_err(|source| DirectoryError::Damaged { path: path.to_owned(), source })
 }
 
 /// Reads a file that this or the previous release wrote.

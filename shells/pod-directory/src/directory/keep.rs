@@ -4,6 +4,8 @@
 //! marked to be kept stays until it is removed by name. A run whose end was never written down stays too, until a command
 //! has found out the truth about it.
 
+use std::fs;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -66,18 +68,43 @@ impl StateDirectory {
         Ok(pruned)
     }
 
+    /// Removes all runs of a name whose runners have ended, and with the last of them the directory of the name.
+    pub fn remove(&self, kind: Kind, name: &ObjectName) -> Result<(), DirectoryError> {
+        for run in self.runs(kind, name)? {
+            if !run.life()?.may_live() {
+                run.remove()?;
+            }
+        }
+        self.forget_empty(kind, name)
+    }
+
     /// Removes the directory of a name without runs, unless a run of it is just being made.
+    ///
+    /// Whoever finds the directory or its lock gone makes both anew ([`Lock::take`]); whoever has done so before the
+    /// directory is removed has put something into it, which keeps it: so it is removed only when it is empty.
     fn forget_empty(&self, kind: Kind, name: &ObjectName) -> Result<(), DirectoryError> {
         let of_name = self.of_name(kind, name);
-        if of_name.is_dir()
-            && let Some(held) = Lock::take(&lock::file(&of_name))?
-        {
-            if self.runs(kind, name)?.is_empty() {
-                write::remove(&of_name)?;
-            }
-            drop(held);
+        if !of_name.is_dir() {
+            return Ok(());
         }
-        Ok(())
+        let lock = lock::file(&of_name);
+        let Some(_held) = Lock::take(&lock)? else { return Ok(()) };
+        if !self.runs(kind, name)?.is_empty() {
+            return Ok(());
+        }
+        // What a command that was killed has left.
+        for entry in fs::read_dir(&of_name).map_err(DirectoryError::io("cannot list", &of_name))?.flatten() {
+            if entry.path() != lock {
+                write::remove(&entry.path())?;
+            }
+        }
+        write::remove(&lock)?;
+        match fs::remove_dir(&of_name) {
+            Err(error) if !matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotFound) => {
+                Err(DirectoryError::io("cannot remove", &of_name)(error))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -45,11 +45,14 @@ impl Lock {
     /// Takes the lock at `path`, or answers `None` where another process holds it.
     pub(crate) fn take(path: &Path) -> Result<Option<Self>, DirectoryError> {
         loop {
-            let Some(lock) = Self::take_file(path)? else { return Ok(None) };
-            if lock.is_at(path) {
-                return Ok(Some(lock));
+            match Self::take_file(path) {
+                Ok(Some(lock)) if lock.is_at(path) => return Ok(Some(lock)),
+                // The file was removed, with the directory of a name that had no runs left: between opening and locking,
+                // or the directory before the file could be made in it.
+                Ok(Some(_)) => (),
+                Err(DirectoryError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => (),
+                refused => return refused,
             }
-            // The file was removed, with the directory of a name that had no runs left, between opening and locking.
         }
     }
 
@@ -57,20 +60,25 @@ impl Lock {
         path.parent().map_or(Ok(()), write::directory)?;
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         let mut file = open.map_err(DirectoryError::io("cannot open", path))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => (),
-            Err(Errno::WOULDBLOCK) => return Ok(None),
-            Err(errno) if unsupported(errno) => {
-                if written(path).is_some_and(|runner| runner.lives() != Some(false)) {
-                    return Ok(None);
-                }
-            }
-            Err(errno) => return Err(DirectoryError::io("cannot lock", path)(errno.into())),
+        if !locked(&file, path)? {
+            return Ok(None);
         }
         let identity = serde_json::to_vec(&RunnerIdentity::this()).unwrap_or_default();
         let write = file.set_len(0).and_then(|()| file.write_all(&identity));
         write.map_err(DirectoryError::io("cannot write", path))?;
         Ok(Some(Self { file }))
+    }
+
+    /// Takes the lock at `path` where there is one, and writes nothing: to remove what it is in. `None` also where there is
+    /// none.
+    pub(crate) fn take_there(path: &Path) -> Result<Option<Self>, DirectoryError> {
+        let file = match read::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(DirectoryError::io("cannot open", path)(source)),
+        };
+        let lock = if locked(&file, path)? { Some(Self { file }) } else { None };
+        Ok(lock.filter(|lock| lock.is_at(path)))
     }
 
     fn is_at(&self, path: &Path) -> bool {
@@ -115,6 +123,16 @@ impl Lock {
             Err(errno) if unsupported(errno) => Ok(by_identity(written(path))),
             Err(errno) => Err(DirectoryError::io("cannot lock", path)(errno.into())),
         }
+    }
+}
+
+/// Locks the file, unless another process has it.
+fn locked(file: &File, path: &Path) -> Result<bool, DirectoryError> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) if unsupported(errno) => Ok(written(path).is_none_or(|runner| runner.lives() == Some(false))),
+        Err(errno) => Err(DirectoryError::io("cannot lock", path)(errno.into())),
     }
 }
 

@@ -1,7 +1,7 @@
 //! One run of one pod or Job: the paths in its directory, and reading what stands there.
 
 use std::fs::{self, OpenOptions, Permissions};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use outrigger_pod_core::life::Instance;
@@ -182,11 +182,18 @@ impl RunDirectory {
         }
     }
 
-    /// Removes the directory with everything in it. The caller has seen that its runner has ended.
+    /// Removes the directory with everything in it. The caller has seen that its runner has ended; one that another process
+    /// has meanwhile taken over, or removes too, is left to that.
     pub fn remove(&self) -> Result<(), DirectoryError> {
-        // Under another name first, so that no reader sees half of a run.
-        let aside = self.path.with_file_name(format!(".old-{}", self.number));
-        write::remove(&aside)?;
+        let lock = lock::file(&self.path);
+        // Who has it keeps the others from removing a run that is made in this one's place.
+        let held = Lock::take_there(&lock)?;
+        let Ok(meta) = fs::metadata(&self.path) else { return Ok(()) };
+        if held.is_none() && lock.exists() {
+            return Ok(());
+        }
+        // Under another name first, so that no reader sees half of a run; one that no other directory has.
+        let aside = self.path.with_file_name(format!(".old-{}", meta.ino()));
         match fs::rename(&self.path, &aside) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             renamed => renamed.map_err(DirectoryError::io("cannot remove", &self.path))?,
@@ -214,14 +221,15 @@ impl OwnedRun {
         &self.directory
     }
 
-    /// Writes `status.json` of a pod. With `sync` it is on the disk before this returns.
+    /// Writes `status.json` of a pod. With `sync` it is on the disk before this returns. Room for the next one is kept
+    /// until the pod's end is written down, so that a disk that others fill does not hide it.
     pub fn write_status(&self, status: &StatusFile, sync: bool) -> Result<(), DirectoryError> {
-        format::save(&self.directory.status_file(), status, sync)
+        format::save_surely(&self.directory.status_file(), status, sync, status.end.is_some())
     }
 
-    /// Writes `status.json` of a Job.
+    /// Writes `status.json` of a Job, as [`OwnedRun::write_status`] does.
     pub fn write_job_status(&self, status: &JobStatusFile, sync: bool) -> Result<(), DirectoryError> {
-        format::save(&self.directory.status_file(), status, sync)
+        format::save_surely(&self.directory.status_file(), status, sync, status.end.is_some())
     }
 
     /// Removes the volumes with secrets that stand on disk. No fault where there are none.

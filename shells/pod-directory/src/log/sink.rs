@@ -110,7 +110,8 @@ impl Log {
         let (message, over) = match wrote {
             Wrote::Well => return,
             Wrote::Refused(error) => {
-                (format!("the log cannot be written and stops here; the container goes on: {error}"), false)
+                let why = outrigger_config::plain(&error.to_string());
+                (format!("the log cannot be written and stops here; the container goes on: {why}"), false)
             }
             Wrote::Again(dropped) => (format!("the log is written again; {dropped} bytes are missing in it"), true),
         };

@@ -5,12 +5,14 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
+use outrigger_config::plain;
+
 /// Sees that `path` is what `kind` says; the text of a failure is the kubelet's.
 pub(super) fn check(path: &Path, kind: &str) -> Result<(), String> {
     let there = match fs::metadata(path) {
         Ok(meta) => Some(meta.file_type()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(format!("stat {}: {error}", path.display())),
+        Err(error) => return Err(plain(&format!("stat {}: {error}", path.display()))),
     };
     let is = |wanted: fn(&FileType) -> bool, what: &str| {
         let fits = there.as_ref().is_some_and(wanted);
@@ -33,12 +35,12 @@ pub(super) fn check(path: &Path, kind: &str) -> Result<(), String> {
 
 fn make_directory(path: &Path) -> Result<(), String> {
     let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
-    made.map_err(|error| format!("mkdir {}: {error}", path.display()))
+    made.map_err(|error| plain(&format!("mkdir {}: {error}", path.display())))
 }
 
 fn make_file(path: &Path) -> Result<(), String> {
     let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(path);
-    made.map(drop).map_err(|error| format!("open {}: {error}", path.display()))
+    made.map(drop).map_err(|error| plain(&format!("open {}: {error}", path.display())))
 }
 
 #[cfg(test)]

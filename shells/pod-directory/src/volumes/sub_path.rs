@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
+use outrigger_config::plain;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, openat, openat2};
 use rustix::io::Errno;
 
@@ -23,7 +24,8 @@ pub(super) fn prepare(volume: &Path, sub_path: &str) -> Result<PathBuf, String> 
             _ => return Err(format!("unable to provision SubPath `{sub_path}`: must not contain '..'")),
         }
     }
-    make(volume, &parts).map_err(|error| format!("failed to create subPath directory {sub_path:?}: {error}"))?;
+    make(volume, &parts)
+        .map_err(|error| plain(&format!("failed to create subPath directory {sub_path:?}: {error}")))?;
     Ok(parts.iter().collect())
 }
 

@@ -26,6 +26,7 @@ use super::protocol::{
 };
 use super::server::{READ_LIMIT, Shared};
 use super::{query, runs, stream};
+use crate::drive::in_words;
 use crate::handle::{Handle, Request as PodRequest, RequestError};
 
 /// The time limit for an answer that is not a stream.
@@ -328,6 +329,6 @@ impl From<RequestError> for Refusal {
             RequestError::Launch(LaunchError::Unsupported { .. }) => RefusalCode::Unsupported,
             RequestError::Launch(LaunchError::Machine { .. } | LaunchError::NotExecuted { .. }) => RefusalCode::Failed,
         };
-        Self { code, message: format!("{:#}", anyhow::Error::new(error)) }
+        Self { code, message: in_words(error) }
     }
 }

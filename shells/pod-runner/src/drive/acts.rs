@@ -9,7 +9,7 @@ use outrigger_pod_core::life::{Action, Found, Instance};
 use super::hook::Asked;
 use super::pod::{Happened, Pod, Stand};
 use super::runner::Runner;
-use super::{container, hook, image, prepare};
+use super::{container, hook, image, in_words, prepare};
 
 impl Runner {
     /// Begins the actions in their order.
@@ -116,7 +116,7 @@ impl Runner {
 
 async fn stop(pod: Arc<Pod>, id: ContainerId, signal: String, grace: Duration) {
     if let Err(error) = pod.launcher.stop(&id, &signal, grace).await {
-        let message = format!("{:#}", anyhow::Error::new(error));
+        let message = in_words(error);
         pod.tell(Happened::Warn { container: None, reason: "FailedKillPod", message }).await;
     }
 }

@@ -9,9 +9,9 @@ use outrigger_pod_core::life::{Event, Exit, Instance, StartProblem};
 use outrigger_pod_directory::log::{self, Drained, LogSink, LogTrouble, termination_message};
 use tokio::time::timeout;
 
-use super::claim;
 use super::pod::{Happened, Live, Pod, Stand};
 use super::resolve;
+use super::{claim, in_words};
 
 /// How long after a container's end its output may still come: only a process that is none of the container's can hold
 /// the other end of its pipe by then.
@@ -141,7 +141,7 @@ async fn begin_log(pod: &Pod, instance: &Instance, output: Output) -> Log {
     let path = match pod.directory.make_place_of_log(instance) {
         Ok(path) => path,
         Err(error) => {
-            let message = format!("the log cannot be written; the container goes on: {:#}", anyhow::Error::new(error));
+            let message = format!("the log cannot be written; the container goes on: {}", in_words(error));
             let _ = pod.trouble.try_send(LogTrouble { instance: instance.clone(), message, over: false });
             PathBuf::from("/dev/null")
         }

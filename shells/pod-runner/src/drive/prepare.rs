@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::pod::{Happened, Pod, Stand};
-use super::{claim, resolve};
+use super::{claim, in_words, resolve};
 
 /// How often volumes on disk are measured (the kubelet's eviction manager: `pkg/kubelet/kubelet.go`,
 /// `evictionMonitoringPeriod`).
@@ -30,7 +30,7 @@ pub(super) struct Failed {
 
 impl From<VolumeError> for Failed {
     fn from(error: VolumeError) -> Self {
-        let message = format!("{:#}", anyhow::Error::new(error));
+        let message = in_words(error);
         Self { problem: PrepareProblem::Volumes, message, fatal: None }
     }
 }
@@ -67,7 +67,7 @@ async fn stand_on(pod: &Pod) -> Result<(Volumes, PodAddresses), Failed> {
     };
     let prepared = pod.launcher.prepare(request).await;
     let prepared = prepared.map_err(|error| {
-        let message = format!("{:#}", anyhow::Error::new(error));
+        let message = in_words(error);
         Failed { problem: PrepareProblem::Sandbox, message, fatal: None }
     })?;
     let volumes = resolve::volumes(pod, &prepared)?;
@@ -84,14 +84,14 @@ pub(super) async fn remove(pod: Arc<Pod>, stand: Option<Arc<Stand>>) {
         match pod.launcher.remove(&pod.plan.uid).await {
             Ok(()) => break,
             Err(error) if left == 0 => {
-                let message = format!("{:#}", anyhow::Error::new(error));
+                let message = in_words(error);
                 pod.tell(Happened::Warn { container: None, reason: "FailedKillPod", message }).await;
             }
             Err(_) => sleep(REMOVE_PAUSE).await,
         }
     }
     if let Err(error) = outrigger_pod_directory::volumes::remove(&pod.directory) {
-        let message = format!("{:#}", anyhow::Error::new(error));
+        let message = in_words(error);
         pod.tell(Happened::Warn { container: None, reason: "FailedUnmount", message }).await;
     }
     if let Some(stand) = stand.and_then(Arc::into_inner) {

@@ -85,9 +85,9 @@ impl Publisher {
         self.snapshot.not_executed.clone()
     }
 
+    /// Takes over how the pod ended, which is told by [`Publisher::show`].
     pub fn ended(&mut self, why: Ending, at: Timestamp) {
         self.snapshot.end = Some(End { at: Time(at), why });
-        self.show();
     }
 
     /// Tells the notes among the actions; answers the others.
@@ -151,7 +151,8 @@ impl Publisher {
         Ok(())
     }
 
-    fn show(&self) {
+    /// Tells the watchers where the pod stands.
+    pub fn show(&self) {
         self.show.send_replace(Arc::new(self.snapshot.clone()));
     }
 }

@@ -363,19 +363,45 @@ impl Runner {
         self.act(acts);
     }
 
-    /// Brings `status.json` up to date. A disk that refuses (it is full) does not end the pod: that is told once, and the
-    /// write is tried again.
+    /// Brings `status.json` up to date. A disk that refuses (it is full) does not end the pod: that is told once, the write
+    /// is tried again, and that it succeeded is told too.
     fn write(&mut self, last: bool) {
-        let written = self.publisher.write(&self.owned, &self.machine, last);
-        let refused = written.is_err();
-        if let Err(error) = written
-            && (last || !self.unwritten)
-        {
-            let message = format!("{:#}", anyhow::Error::new(error));
-            tracing::error!(pod = %self.pod.directory.name(), "The pod goes on, but its status is not written down: {message}");
-            self.warn(None, "StatusNotWritten", message);
+        match self.publisher.write(&self.owned, &self.machine, last) {
+            Ok(()) => {
+                if std::mem::take(&mut self.unwritten) {
+                    self.warn(None, "StatusWritten", "the pod's status is written down again".to_owned());
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.unwritten, true) {
+                    let advice = if error.is_full() { "make room there" } else { "see why" };
+                    self.not_written(format!("{}; the pod goes on, and it is tried again: {advice}", error.in_words()));
+                }
+            }
         }
-        self.unwritten = refused;
+    }
+
+    fn not_written(&mut self, message: String) {
+        tracing::error!(pod = %self.pod.directory.name(), "The pod's status is not written down: {message}");
+        self.warn(None, "StatusNotWritten", message);
+    }
+
+    /// Writes the final status, again and again for some seconds where the disk refuses.
+    async fn write_last(&mut self) {
+        self.write(true);
+        for _ in 1..LAST_TRIES {
+            if !self.unwritten {
+                return;
+            }
+            sleep(LAST_PAUSE).await;
+            self.write(true);
+        }
+        if self.unwritten {
+            self.not_written(format!(
+                "given up after {} s: the next command will say that the pod's runner died",
+                LAST_PAUSE.as_secs() * u64::from(LAST_TRIES - 1)
+            ));
+        }
     }
 
     /// The pod is over: waits for the last tasks and writes the final status.
@@ -386,13 +412,9 @@ impl Runner {
         }
         self.publisher.changed(&self.machine, &self.live);
         self.publisher.ended(ending, self.pod.clock().now());
-        for _ in 0..LAST_TRIES {
-            self.write(true);
-            if !self.unwritten {
-                break;
-            }
-            sleep(LAST_PAUSE).await;
-        }
+        self.write_last().await;
+        // Only now, so that who is told of the end can read it, or has been told that it is not written down.
+        self.publisher.show();
         self.closing.cancel();
         if let Some((_, served)) = &mut self.control {
             // Followers of logs get all of them; readers that stand still are cut by the server. Nothing is ever sent here.

@@ -230,17 +230,35 @@ async fn a_disk_that_refuses_the_status_does_not_end_the_pod() {
         let obstacle = handle.directory.path().join(".status.json.new");
         std::fs::create_dir(&obstacle).unwrap();
         let mut notes = handle.notes.subscribe();
-        let note = loop {
+        let mut told = async |reason: &str| loop {
             let note = notes.recv().await.unwrap().note;
-            if note.reason == "StatusNotWritten" {
-                break note;
+            if note.reason == reason {
+                break note.message;
             }
         };
-        assert!(note.message.contains("status.json"), "{}", note.message);
+        let message = told("StatusNotWritten").await;
+        assert!(message.contains("status.json: Is a directory; the pod goes on, and it is tried again"), "{message}");
         std::fs::remove_dir(obstacle).unwrap();
+        told("StatusWritten").await;
     };
     let (outcome, ()) = tokio::join!(runner.run(CancellationToken::new()), block);
     let outcome = outcome.unwrap();
     assert_eq!(state(&outcome.status, "main").terminated.unwrap().exit_code, 3);
     assert_eq!(outcome.directory.status().unwrap().unwrap().end.unwrap().why, Ending::Finished);
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_the_end_cannot_be_written_down_is_told_before_the_end() {
+    let bench = Bench::new();
+    let runner = bench.new_runner(pod(vec![container("main", &["exit:0"])]));
+    let handle = runner.handle();
+    std::fs::create_dir(handle.directory.path().join(".status.json.new")).unwrap();
+    let mut notes = handle.notes.subscribe();
+    runner.run(CancellationToken::new()).await.unwrap();
+    let mut told = Vec::new();
+    while let Ok(note) = notes.try_recv() {
+        told.extend((note.note.reason == "StatusNotWritten").then_some(note.note.message));
+    }
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[1].starts_with("given up after 4 s"), "{told:?}");
 }
