@@ -168,6 +168,19 @@ fn mount_paths_and_mounts_are_as_in_the_vectors() {
     assert_eq!(*give, expected, "vector 15");
 }
 
+/// As a kubelet gives such units to several pods at once.
+#[test]
+fn a_path_that_a_limit_gives_to_several_units_is_locked_by_each_for_itself() {
+    let found =
+        [found("/dev/v*", &[("/dev/v0", 0), ("/dev/v1", 1), ("/dev/v2", 2)]), found("/dev/s", &[("/dev/s", 3)])];
+    let picture = Picture { found: found.into(), ..Picture::default() };
+    let shared = PathRule { limit: 10, ..PathRule::new("/dev/s") };
+    let decision = first(&one(group(Select::Paths(vec![PathRule::new("/dev/v*"), shared]))), &picture);
+    let locks: Vec<String> = decision.lists[0].listed.iter().flat_map(|listed| listed.unit.locks()).collect();
+    let different: std::collections::BTreeSet<&String> = locks.iter().collect();
+    assert_eq!((locks.len(), different.len()), (6, 6), "{locks:?}");
+}
+
 #[test]
 fn ids_of_generic_device_plugin_are_byte_equal_through_the_whole_decision() {
     let picture = Picture { found: [found("/dev/fuse", &[("/dev/fuse", 229)])].into(), ..Picture::default() };

@@ -34,9 +34,17 @@ impl Scene<'_> {
         if units.is_empty() {
             self.note_unused(rules, &sorted);
         }
-        let made = units.into_iter().map(|parts| {
+        let made = units.into_iter().enumerate().map(|(number, parts)| {
             let chosen = parts.iter().map(|(path, place)| (*path, sorted[*path][texts[*path][*place]]));
-            unit(group, rules, &chosen.collect::<Vec<_>>())
+            let mut made = unit(group, rules, &chosen.collect::<Vec<_>>());
+            for (part, (path, _)) in made.parts.iter_mut().zip(&parts) {
+                // Each use that the limit allows has a lock of its own; the first has that of whoever uses it alone.
+                let uses_before = number / texts[*path].len();
+                if uses_before > 0 {
+                    part.lock = format!("{}.{uses_before}", part.lock);
+                }
+            }
+            made
         });
         made.collect()
     }
