@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use outrigger_host::Cgroups;
 use rustix::fs::{FlockOperation, flock};
 
 /// How long killed processes may take to end.
@@ -29,6 +30,8 @@ pub fn killed_runner(runner: &mut Command, lock: &Path, mark: &str) -> Result<()
     }
     let left = processes_with(mark);
     child.wait()?;
+    // As the executable's next command does.
+    Cgroups::find(Path::new("/")).sweep_pod(&format!("outrigger-held-{}", child.id()));
     ensure!(left.is_empty(), "the lock is free, and these live: {left:?}");
     Ok(())
 }

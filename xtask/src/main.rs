@@ -7,6 +7,7 @@ mod cluster;
 mod door;
 mod go;
 mod image;
+mod leftovers;
 mod measure;
 mod parts;
 mod project;

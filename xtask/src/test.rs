@@ -15,7 +15,7 @@ use clap::Parser;
 use crate::parts::{self, Environment, Part, RealTest, Source};
 use crate::project::{self, Project};
 use crate::step::{self, Found};
-use crate::{image, tidy, vm};
+use crate::{image, leftovers, tidy, vm};
 
 /// Tests of the workspace that run once more in the virtual machine, since what they prove is the kernel's: cgroup v2.
 /// With the tests of each that are left out there.
@@ -62,7 +62,7 @@ struct LeftOut {
 
 /// Runs the tests, and tells which were left out.
 pub fn run(project: &Project, args: &Args) -> Result<()> {
-    let mut failed = Vec::new();
+    let (mut failed, before) = (Vec::new(), leftovers::groups());
     step::timed("tests of the workspace", || {
         let mut cargo = project.cargo_within(WORKSPACE_LIMIT);
         cargo.args(["test", "--workspace", "--exclude", "outrigger-e2e", "--no-fail-fast"]);
@@ -90,6 +90,13 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
             }
             Ok(())
         })?;
+    }
+    // Elsewhere somebody else's pods may run beside.
+    if project::is_ci() {
+        let left: Vec<_> = leftovers::groups().difference(&before).map(|group| group.display().to_string()).collect();
+        if !left.is_empty() {
+            failed.push(format!("the tests left these cgroups: {}", left.join(", ")));
+        }
     }
     end(&left_out, failed)
 }

@@ -57,7 +57,7 @@ fn main() -> Result<()> {
 async fn run(launcher: &dyn Launcher, arguments: &Arguments) -> Result<()> {
     let Arguments { manifest, lock, directory, .. } = arguments;
     let pod = serde_json::from_slice(&std::fs::read(manifest)?)?;
-    let plan = Arc::new(PodPlan::new(pod, "held")?);
+    let plan = Arc::new(PodPlan::new(pod, &format!("held-{}", std::process::id()))?);
     let held = File::open(lock).context("no file to lock")?;
     held.lock()?;
     let held = Arc::new(OwnedFd::from(held));

@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use outrigger_e2e::groups;
 use serde_json::Value;
 
 /// The ordinary user of the root.
@@ -145,6 +146,20 @@ impl Sid {
     /// The processes of this machine that have something to do with this folder.
     pub fn processes(&self) -> Vec<String> {
         processes_with(&self.folder.path().display().to_string())
+    }
+}
+
+impl Drop for Sid {
+    /// The next command clears up after a runner that was killed.
+    fn drop(&mut self) {
+        for user in [0, USER] {
+            let state = self.path(&format!("state-{user}"));
+            let listed = state.join("pods").exists().then(|| self.outrigger(user, &["ps"]).output());
+            if !std::thread::panicking() {
+                let left = groups::of_state(&state);
+                assert_eq!(left, [""; 0].map(PathBuf::from), "cgroups of pods that have ended; {listed:?}");
+            }
+        }
     }
 }
 

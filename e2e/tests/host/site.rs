@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use outrigger_e2e::groups;
 use serde_json::{Value, json};
 
 /// A user without rights, and its only group.
@@ -83,6 +84,21 @@ impl Site {
         let ended = self.run(spec, &[]);
         assert_eq!(ended.code, 0, "user {}: {ended:#?}", self.user);
         ended.message("main")
+    }
+}
+
+impl Drop for Site {
+    /// The next command clears up after a runner that was killed.
+    fn drop(&mut self) {
+        let state = self.path("state");
+        let listed = state.join("pods").exists().then(|| self.command(&["ps"]).output());
+        if !std::thread::panicking() {
+            assert_eq!(
+                groups::of_state(&state),
+                [""; 0].map(PathBuf::from),
+                "cgroups of pods that have ended; {listed:?}"
+            );
+        }
     }
 }
 
