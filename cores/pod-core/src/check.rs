@@ -33,6 +33,11 @@ const DEEPEST_LIST: usize = 8;
 pub struct Checked {
     /// The objects in their order; those with errors are left out.
     pub objects: Vec<Located>,
+    /// Those with errors, as far as they can be read, and never to be run: so what they are called and refer to can be
+    /// looked at together with all else, and told at once.
+    pub unsound: Vec<Located>,
+    /// Whether something here could not be read at all that may be a `ConfigMap` or a Secret: then nobody knows what is absent.
+    pub unread: bool,
     /// All faults, sorted by place. The document can be run when none is an error.
     pub faults: Vec<Fault>,
 }
@@ -63,12 +68,12 @@ pub enum Object {
 /// accepted and dropped, so what `kubectl get pod -o json` writes can be run.
 pub fn check(document: &Value) -> Checked {
     let mut faults = Faults::default();
-    let mut objects = Vec::new();
-    check_object(&At::root(document), DEEPEST_LIST, &mut faults, &mut objects);
-    Checked { objects, faults: faults.finish() }
+    let mut checked = Checked::default();
+    check_object(&At::root(document), DEEPEST_LIST, &mut faults, &mut checked);
+    Checked { faults: faults.finish(), ..checked }
 }
 
-fn check_object(at: &At<'_, '_>, lists: usize, faults: &mut Faults, objects: &mut Vec<Located>) {
+fn check_object(at: &At<'_, '_>, lists: usize, faults: &mut Faults, checked: &mut Checked) {
     let before = faults.errors();
     let object = match (at.get("apiVersion").text(), at.get("kind").text()) {
         (Some("v1"), Some("List" | "PodList" | "ConfigMapList" | "SecretList"))
@@ -76,36 +81,56 @@ fn check_object(at: &At<'_, '_>, lists: usize, faults: &mut Faults, objects: &mu
             if lists > 0 =>
         {
             shape::compare(at, &shape::Kind::Object(&shapes::LIST), faults);
-            at.get("items").items().for_each(|at| check_object(&at, lists - 1, faults, objects));
+            at.get("items").items().for_each(|at| check_object(&at, lists - 1, faults, checked));
             return;
         }
         (Some("v1"), Some("Pod")) => {
             compare(at, &shapes::POD, faults);
             pod::check_pod(at, faults);
-            serde_json::from_value(shapes::POD.known_fields(at.value())).ok().map(|pod| Object::Pod(Box::new(pod)))
+            serde_json::from_value(fields(at, &shapes::POD, faults.errors() == before))
+                .ok()
+                .map(|pod| Object::Pod(Box::new(pod)))
         }
         (Some("batch/v1"), Some("Job")) => {
             compare(at, &shapes::JOB, faults);
             workload::check_job(at, faults);
-            serde_json::from_value(shapes::JOB.known_fields(at.value())).ok().map(|job| Object::Job(Box::new(job)))
+            serde_json::from_value(fields(at, &shapes::JOB, faults.errors() == before))
+                .ok()
+                .map(|job| Object::Job(Box::new(job)))
         }
         (Some("v1"), Some("ConfigMap")) => {
             compare(at, &shapes::CONFIG_MAP, faults);
             workload::check_config_map(at, faults);
-            serde_json::from_value(shapes::CONFIG_MAP.known_fields(at.value())).ok().map(Object::ConfigMap)
+            serde_json::from_value(fields(at, &shapes::CONFIG_MAP, faults.errors() == before))
+                .ok()
+                .map(Object::ConfigMap)
         }
         (Some("v1"), Some("Secret")) => {
             compare(at, &shapes::SECRET, faults);
             workload::check_secret(at, faults);
-            serde_json::from_value(shapes::SECRET.known_fields(at.value())).ok().map(Object::Secret)
+            serde_json::from_value(fields(at, &shapes::SECRET, faults.errors() == before)).ok().map(Object::Secret)
         }
-        (version, kind) => return unknown_kind(at, version, kind, faults),
+        (version, kind) => {
+            checked.unread |= kind.is_none_or(|kind| kind.starts_with("ConfigMap") || kind.starts_with("Secret"));
+            return unknown_kind(at, version, kind, faults);
+        }
     };
+    let is_sound = faults.errors() == before;
     match object {
-        Some(object) if faults.errors() == before => objects.push(Located { path: at.path(), object }),
-        None if faults.errors() == before => faults.error(at, "cannot be read, though no single field is wrong"),
-        _ => (),
+        Some(object) if is_sound => checked.objects.push(Located { path: at.path(), object }),
+        Some(object) => checked.unsound.push(Located { path: at.path(), object }),
+        None => {
+            checked.unread = true;
+            if is_sound {
+                faults.error(at, "cannot be read, though no single field is wrong");
+            }
+        }
     }
+}
+
+/// What the typed object is made from: of one that is not sound without what is not of the type that it should be.
+fn fields(at: &At<'_, '_>, shape: &'static Shape, is_sound: bool) -> Value {
+    if is_sound { shape.known_fields(at.value()) } else { shape.readable_fields(at.value()) }
 }
 
 fn compare(at: &At<'_, '_>, shape: &'static Shape, faults: &mut Faults) {

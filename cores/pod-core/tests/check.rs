@@ -357,3 +357,30 @@ fn a_huge_manifest_is_bounded_work() {
     assert_eq!(found.len(), 1001);
     assert_eq!(found[1000], "100000 more faults are not shown");
 }
+
+#[test]
+fn what_can_be_read_of_a_faulty_object_is_there_to_be_looked_at() {
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"n": 5, "t": "x"}});
+    let pod = pod(
+        &json!({"name": "A_b"}),
+        &json!({"hostNetwork": "yes", "containers": ["none", {"name": "c", "command": ["sh", 7], "ports": [{"containerPort": "many"}],
+            "env": [{"name": 1, "valueFrom": {"configMapKeyRef": {"name": "m", "key": "n"}}}]}]}),
+    );
+    let checked = check(&json!({"apiVersion": "v1", "kind": "List", "items": [map, pod]}));
+    assert!(checked.objects.is_empty() && !checked.unread, "{checked:?}");
+    let [Object::ConfigMap(map), Object::Pod(pod)] = [&checked.unsound[0].object, &checked.unsound[1].object] else {
+        panic!("{checked:?}")
+    };
+    assert_eq!(
+        map.data.as_ref().map(|data| data.keys().cloned().collect()),
+        Some(vec!["n".to_owned(), "t".to_owned()])
+    );
+    let spec = pod.spec.as_ref().expect("a spec");
+    assert_eq!((spec.host_network, spec.containers.len()), (None, 2));
+    assert_eq!(spec.containers[1].command, Some(vec!["sh".to_owned(), "7".to_owned()]));
+    let source =
+        spec.containers[1].env.as_ref().and_then(|env| env[0].value_from.as_ref()?.config_map_key_ref.as_ref());
+    assert_eq!(source.map(|source| source.key.as_str()), Some("n"));
+    assert!(check(&json!({"apiVersion": "v2", "kind": "ConfigMap", "metadata": {"name": "m"}})).unread);
+    assert!(!check(&json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "m"}})).unread);
+}

@@ -21,7 +21,7 @@ pub fn end(state: &StateDirectory, providers: impl FnOnce() -> Providers) {
         Err(_) => return,
     };
     if let Err(error) = end_all(&found, &providers()) {
-        out::note(&format!("outrigger: pods whose runner died could not be brought to their end: {error:#}"));
+        out::note(&format!("outrigger: pods whose runner died could not be brought to their end: {}", chain(&*error)));
     }
 }
 

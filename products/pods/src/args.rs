@@ -194,6 +194,9 @@ pub struct PsArgs {
     /// Show only what has not ended
     #[arg(short, long)]
     pub running: bool,
+    /// Show also what has ended, of all namespaces: that is so without it too
+    #[arg(short, long, visible_short_alias = 'A', conflicts_with = "running")]
+    pub all: bool,
     /// The form of the list
     #[arg(short, long, value_name = "FORM", default_value = "table")]
     pub output: WideForm,
@@ -218,9 +221,9 @@ pub struct LogsArgs {
     /// Go on until the container ends
     #[arg(short, long)]
     pub follow: bool,
-    /// Only the last lines
-    #[arg(long, value_name = "LINES")]
-    pub tail: Option<u64>,
+    /// Only the last lines; -1 for all
+    #[arg(long, value_name = "LINES", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-1..))]
+    pub tail: Option<i64>,
     /// Only what is younger than this
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub since: Option<Duration>,

@@ -41,13 +41,13 @@ pub fn choose(wanted: LauncherChoice, pods: &[&PodSpec], apptainer: Option<&Path
         (LauncherChoice::Apptainer, None) => Err("the launcher apptainer is asked for, but neither apptainer nor \
             singularity is in PATH; install it, or use --launcher host"
             .to_owned()),
-        (LauncherChoice::Auto, None) => Ok((Chosen::Host, "apptainer is not installed".to_owned())),
+        (LauncherChoice::Auto, None) => Ok((Chosen::Host, "because apptainer is not installed".to_owned())),
         (LauncherChoice::Auto, Some(path)) => Ok(match for_machine() {
-            Some("") => (Chosen::Host, "a container has no image".to_owned()),
+            Some("") => (Chosen::Host, "because a container has no image".to_owned()),
             Some(image) => {
-                (Chosen::Host, format!("the image {image} is no file, no directory and no docker:// reference"))
+                (Chosen::Host, format!("because the image {image} is no file, no directory and no docker:// reference"))
             }
-            None => (Chosen::Apptainer(path.to_owned()), format!("every image is one for {}", path.display())),
+            None => (Chosen::Apptainer(path.to_owned()), format!("because every image is one for {}", path.display())),
         }),
     }
 }

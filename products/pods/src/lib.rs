@@ -46,7 +46,7 @@ impl Parts {
     /// For a command that does not depend on them: what is wrong with their configuration is told, and that is all.
     fn providers_if_any(self, places: &args::PlaceArgs) -> Providers {
         (self.providers)(places.config_dir.as_deref()).unwrap_or_else(|error| {
-            out::note(&format!("outrigger: what this machine hands out is not known: {error:#}"));
+            out::note(&format!("outrigger: what this machine hands out is not known: {}", record::chain(&*error)));
             Providers::new()
         })
     }
@@ -138,7 +138,7 @@ fn told(name: &str, error: &anyhow::Error) -> String {
     let settings = error.downcast_ref::<SettingsError>();
     match (faults, settings) {
         (Some(faults), _) | (_, Some(SettingsError::Wrong(faults))) => faults.to_string(),
-        _ => format!("outrigger {name}: {error:#}"),
+        _ => format!("outrigger {name}: {}", record::chain(&**error)),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
-use outrigger_config::listing;
+use outrigger_config::{listing, plain};
 use outrigger_pod_directory::{
     DirectoryError, JobSpec, JobStatusFile, Kind, ObjectName, PodSpec, RunDirectory, StateDirectory, StatusFile,
 };
@@ -165,7 +165,7 @@ pub fn newest(state: &StateDirectory, mut note: impl FnMut(String)) -> Result<Ve
 /// An error with its causes, on one line.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    plain(&causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
 }
 
 /// The directory of the newest run that a user's word names.

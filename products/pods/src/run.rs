@@ -42,36 +42,29 @@ use pod::Tools;
 pub fn run(args: &RunArgs, parts: Parts) -> anyhow::Result<i32> {
     let (settings, odd) = settings::settings(&args.settings, &Surroundings::here())?;
     let given = prepare::given(&args.given)?;
-    let (work, warnings) = prepare::work(&args.files, &args.given, args.how.strict)?;
-    let (chosen, why) = choose(&settings, &work)?;
+    let (work, mut faults) = prepare::work(&args.files, &args.given, args.how.strict);
+    let ready = match make_ready(args, parts, &settings, &given, work) {
+        // What else is wrong may come of what is wrong with the manifests.
+        Err(_) if faults.has_errors() => return Err(faults.into()),
+        ready => ready?,
+    };
+    let Ready { why, launcher, providers, errands, notes, faults: more } = ready;
+    faults.extend(more);
+    faults.sort();
+    let (mut errands, warnings) = faults.into_result(errands)?;
     if !args.how.quiet {
-        out::note(&format!("outrigger: launcher {}: {why}", chosen.name()));
+        out::note(&format!("outrigger: launcher {}, {why}", launcher.name()));
     }
     tell(&odd);
     tell(&warnings);
-    let mut how = How::new(&settings, chosen);
-    how.timeout = args.how.timeout;
-    how.keep = args.how.keep;
-    how.pod_ip = args.given.pod_ip;
-    how.config_dir.clone_from(&args.settings.places.config_dir);
-    let launcher = launcher_of(&how)?;
-    let mut notes = Vec::new();
-    let errands = prepare::errands(work, &given, &how, &mut notes)?;
     for note in notes {
         out::note(&format!("outrigger: {note}"));
     }
-    let places = &args.settings.places;
-    let providers = if errands.iter().any(|(_, errand)| prepare::asks_providers(&errand.what)) {
-        (parts.providers)(places.config_dir.as_deref())?
-    } else {
-        Providers::new()
-    };
-    tell(&examine::examine(&errands, &launcher, &providers, args.how.strict)?);
-    let mut errands: Vec<Errand> = errands.into_iter().map(|(_, errand)| errand).collect();
+    examine::taken_ports(&errands)?;
     if args.how.dry_run {
         return dry_run(&errands, args.how.output);
     }
-    crate::abandoned::end(&settings.state, || parts.providers_if_any(places));
+    crate::abandoned::end(&settings.state, || parts.providers_if_any(&args.settings.places));
     prune(&settings);
     if args.how.detach {
         return detach::detach(&errands, &args.given.env);
@@ -79,6 +72,45 @@ pub fn run(args: &RunArgs, parts: Parts) -> anyhow::Result<i32> {
     let tools = tools(launcher, providers)?;
     let wish = Wish { form: args.how.output, quiet: args.how.quiet };
     runtime::block_on(async |stop| Box::pin(foreground::run(std::mem::take(&mut errands), tools, wish, stop)).await)
+}
+
+/// What the manifests say, and everything to run it with.
+struct Ready {
+    /// Why this launcher is used.
+    why: String,
+    launcher: Arc<dyn Launcher>,
+    providers: Providers,
+    errands: Vec<Errand>,
+    /// Lines for the user.
+    notes: Vec<String>,
+    /// What cannot be had here.
+    faults: Faults,
+}
+
+fn make_ready(
+    args: &RunArgs,
+    parts: Parts,
+    settings: &Settings,
+    given: &prepare::Given,
+    work: Work,
+) -> anyhow::Result<Ready> {
+    let (chosen, why) = choose(settings, &work)?;
+    let mut how = How::new(settings, chosen);
+    how.timeout = args.how.timeout;
+    how.keep = args.how.keep;
+    how.pod_ip = args.given.pod_ip;
+    how.config_dir.clone_from(&args.settings.places.config_dir);
+    let launcher = launcher_of(&how)?;
+    let (mut notes, unread) = (Vec::new(), work.unread);
+    let errands = prepare::errands(work, given, &how, &mut notes)?;
+    let providers = if errands.iter().any(|(_, errand)| prepare::asks_providers(&errand.what)) {
+        (parts.providers)(args.settings.places.config_dir.as_deref())?
+    } else {
+        Providers::new()
+    };
+    let faults = examine::examine(&errands, unread, &launcher, &providers, args.how.strict);
+    let errands = errands.into_iter().map(|(_, errand)| errand).collect();
+    Ok(Ready { why, launcher, providers, errands, notes, faults })
 }
 
 /// The process of one detached pod or Job.
@@ -102,7 +134,7 @@ fn choose(settings: &Settings, work: &Work) -> anyhow::Result<(Chosen, String)> 
     match (&chosen.0, settings.launcher) {
         (Chosen::Apptainer(path), LauncherChoice::Auto) => match Program::at(path) {
             Ok(_) => Ok(chosen),
-            Err(unusable) => Ok((Chosen::Host, unusable.to_string())),
+            Err(unusable) => Ok((Chosen::Host, format!("because {unusable}"))),
         },
         _ => Ok(chosen),
     }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use outrigger_config::{ByteSize, Fault, Faults, Layers};
+use outrigger_config::{ByteSize, Fault, Faults, Layers, plain};
 use outrigger_pod_directory::StateDirectory;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -192,7 +192,11 @@ fn config_file(named: Option<&Path>, around: &Surroundings) -> Result<Option<(Pa
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && directory.is_dir() => (),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => (),
             Err(error) => {
-                return Err(Fault::error(path.display().to_string(), format!("cannot be read: {error}")).into());
+                return Err(Fault::error(
+                    path.display().to_string(),
+                    format!("cannot be read: {}", plain(&error.to_string())),
+                )
+                .into());
             }
         }
     }

@@ -41,8 +41,29 @@ impl Machine {
 fn the_exit_code_is_the_containers_and_the_first_line_names_the_launcher() {
     let said = Machine::new().run_pod(&pod("a", "echo out; echo err >&2; exit 7", ""), &[]);
     assert_eq!(said.code, 7);
-    assert!(said.err.starts_with("outrigger: launcher host: "), "{}", said.err);
+    assert!(said.err.starts_with("outrigger: launcher host, "), "{}", said.err);
     assert_eq!(said.out, "app | out\napp | err\n");
+}
+
+/// As scripts do that know containers: by process 1, from the main process, a command beside it and a hook.
+#[test]
+fn what_is_written_to_the_output_of_process_1_stands_in_the_log() {
+    for user in [User::Caller, User::Ordinary] {
+        let site = Site::new(user);
+        let main = "trap 'exit 0' TERM; echo main > /proc/1/fd/1; echo error > /proc/1/fd/2; echo begun; while :; do sleep 0.1; done";
+        let hook = "echo hook > /proc/1/fd/1";
+        let spec = serde_json::json!({"containers": [{"name": "main", "image": "none", "command": ["sh", "-c", main],
+            "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", hook]}}}}]});
+        assert_eq!(site.run(&["run", "--detach", &site.pod("loud", &spec)]).code, 0);
+        site.wait_for_log("loud", 1, "main", "begun");
+        let beside = site.run(&["exec", "loud", "--", "sh", "-c", "echo beside > /proc/1/fd/1"]);
+        assert_eq!(beside.code, 0, "{user:?}: {beside:#?}");
+        assert_eq!(site.run(&["stop", "loud"]).code, 0);
+        let logs = site.run(&["logs", "loud"]).out;
+        for line in ["main\n", "error\n", "beside\n", "hook\n"] {
+            assert!(logs.contains(line), "{user:?}: {line:?} is missing in {logs:?}");
+        }
+    }
 }
 
 #[test]
@@ -97,8 +118,14 @@ fn a_detached_pod_is_listed_talked_to_described_and_removed() {
     let page = machine.run(&["describe", "web"]).out;
     assert!(page.contains("stopped by a user") && page.contains("Killing"), "{page}");
     assert_eq!(machine.run(&["logs", "-f", "web"]).out, "begun\n");
+    assert_eq!(machine.run(&["ps", "--running"]).out, "None is running here, 1 has ended. See it: outrigger ps\n");
+    for all in ["-a", "-A", "--all"] {
+        assert_eq!(machine.run(&["ps", all]).out, machine.run(&["ps"]).out);
+    }
     assert_eq!(machine.run(&["rm", "web"]).out, "pod web removed\n");
+    assert!(!machine.state().join("pods/default/web").exists());
     assert!(machine.run(&["ps"]).out.starts_with("No pods here"));
+    assert!(machine.run(&["ps", "--running"]).out.starts_with("No pods here"));
 }
 
 #[test]
@@ -141,6 +168,8 @@ fn a_follower_of_a_log_ends_with_the_run_of_its_container_or_with_its_runner() {
     let text = pod("a", "echo begun; read line; echo last", "    stdin: true\n")
         + "  - {name: b, image: none, command: [sleep, '600']}\n";
     assert_eq!(machine.run_pod(&text, &["--detach"]).code, 0);
+    // The command returns once one of the two runs.
+    wait_until("the container to run", || machine.run(&["logs", "a", "-c", "app"]).out == "begun\n");
     let follow = |container: &str| {
         let mut command = machine.command(&["logs", "-f", "a", "-c", container]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
@@ -187,7 +216,7 @@ fn what_a_detached_runner_has_to_warn_of_stands_in_its_log() {
     let known: serde_json::Value = serde_json::from_slice(&std::fs::read(aside).unwrap()).unwrap();
     let pid = known["runner"]["pid"].to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    wait_until("the runner to warn", || log().contains("its status is not written down"));
+    wait_until("the runner to warn", || log().contains("status is not written down"));
     std::fs::remove_dir(&status).unwrap();
     wait_until("the runner to end", || log().contains(r#""message":"The pod has ended""#));
     assert!(log().lines().all(|line| line.starts_with('{')), "{}", log());
@@ -264,6 +293,36 @@ fn every_fault_of_every_manifest_is_told_at_once_with_its_place() {
     }
 }
 
+/// Of its shape and values, of what is absent, of names that stand twice; and nothing that only follows from another fault.
+#[test]
+fn faults_of_every_kind_are_told_in_one_round() {
+    let machine = Machine::new();
+    let map = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: known}\ndata: {key: 1}\n";
+    let text =
+        pod("a", "true", "    resources: {limits: {vendor.example/gpu: 1}}\n    ports: [{containerPort: 99999}]\n")
+            + "    env:\n    - {name: A, valueFrom: {configMapKeyRef: {name: known, key: key}}}\n    \
+           - {name: B, valueFrom: {configMapKeyRef: {name: absent, key: key}}}\n  \
+           - {name: b, image: none}\n  - {name: c, image: none, command: true}\n"
+            + map;
+    let one = machine.file("one.yaml", &text);
+    let two = machine.file("two.yaml", &pod("a", "true", ""));
+    let said = machine.run(&["run", &one, &two]);
+    assert_eq!((said.code, said.out.as_str()), (2, ""), "{said:#?}");
+    for told in [
+        "spec.containers[0].ports[0].containerPort: ",
+        "spec.containers[0].resources.limits[vendor.example/gpu]: nothing on this machine serves",
+        "spec.containers[0].env[1].valueFrom.configMapKeyRef: the ConfigMap absent is not among the manifests",
+        "spec.containers[1].command: the container b has no command",
+        "spec.containers[2].command: is ",
+        "data.key: is the number 1",
+        "metadata.name: the Pod a stands twice",
+    ] {
+        assert!(said.err.contains(told), "{told} is missing in\n{}", said.err);
+    }
+    let follows = said.err.contains("known has no key") || said.err.contains("container c has no command");
+    assert!(!follows, "{}", said.err);
+}
+
 #[test]
 fn what_a_pod_would_wait_for_in_vain_is_refused_with_its_place() {
     let machine = Machine::new();
@@ -273,7 +332,7 @@ fn what_a_pod_would_wait_for_in_vain_is_refused_with_its_place() {
     assert_eq!(said.code, 2);
     for told in [
         "pod.yaml:11:37: spec.containers[0].envFrom[0].configMapRef.name: the ConfigMap absent is not among",
-        "pod.yaml:12:5: spec.containers[1]: the container b has no command",
+        "pod.yaml:12:5: spec.containers[1].command: the container b has no command",
         "spec.volumes[0].persistentVolumeClaim.claimName: no directory is given for the claim data, give one with --volume",
     ] {
         assert!(said.err.contains(told), "{told} is missing in\n{}", said.err);
@@ -287,6 +346,7 @@ fn a_resource_that_nothing_serves_is_refused_unless_it_is_ignored() {
     let said = machine.run_pod(&text, &[]);
     assert_eq!(said.code, 2);
     assert!(said.err.contains("nothing on this machine serves vendor.example/gpu"), "{}", said.err);
+    assert!(said.err.contains("devices.yaml"), "{}", said.err);
     assert_eq!(machine.run_pod(&text, &["--ignore-resource", "vendor.example/gpu"]).code, 0);
 }
 
@@ -316,6 +376,23 @@ fn a_dry_run_shows_the_pod_and_runs_nothing() {
     assert_eq!(said.code, 0);
     assert!(said.out.contains("1. main app"), "{}", said.out);
     assert!(machine.run(&["ps"]).out.starts_with("No pods here"));
+}
+
+#[test]
+fn the_last_lines_of_a_log_are_shown_and_all_for_minus_one() {
+    let machine = Machine::new();
+    assert_eq!(machine.run_pod(&pod("a", "echo 1; echo 2; echo 3", ""), &[]).code, 0);
+    for (tail, expected) in [("1", "3\n"), ("0", ""), ("-1", "1\n2\n3\n")] {
+        assert_eq!(machine.run(&["logs", "--tail", tail, "a"]).out, expected, "{tail}");
+        assert_eq!(machine.run(&["logs", &format!("--tail={tail}"), "a"]).out, expected, "{tail}");
+    }
+    assert_eq!(machine.run(&["logs", "--tail", "-2", "a"]).code, 2);
+}
+
+#[test]
+fn a_container_that_ends_at_once_was_started() {
+    let said = Machine::new().run_pod(&pod("a", "exit 3", ""), &[]);
+    assert!(said.err.contains("outrigger: app started\noutrigger: app failed, exit code 3\n"), "{}", said.err);
 }
 
 #[test]

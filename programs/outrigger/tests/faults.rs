@@ -161,6 +161,54 @@ fn a_full_disk_stops_the_log_and_not_the_pod() {
     assert!(told.contains("LogStopped") && told.contains("Ended:"), "{told}");
 }
 
+/// Runs a pod whose state directory is a small file system of its own, which this script can fill and empty; then `after`.
+fn on_a_small_disk(site: &Site, script: &str, after: &str) -> Said {
+    let mut spec = shell(script);
+    spec["restartPolicy"] = json!("OnFailure");
+    let file = site.pod("full", &spec);
+    let line = format!(
+        "mount -t tmpfs -o size=1m none {state}; \"$0\" run --env STATE={state} --env PLACE={place} {file} & RUN=$!; {after}",
+        state = site.state().display(),
+        place = site.path().display(),
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &line]).arg(site.path().join("outrigger"));
+    command.env("OUTRIGGER_RUN_STATE_DIRECTORY", site.state()).env("OUTRIGGER_RUN_LAUNCHER", "host");
+    Said::of(command.output().unwrap())
+}
+
+/// Tried without the room that is kept: the end is not written down.
+#[test]
+fn what_a_pod_comes_to_is_written_down_also_where_others_fill_the_disk() {
+    let site = here();
+    let script = "[ -e $PLACE/again ] && exit 0; touch $PLACE/again; cat /dev/zero > $STATE/fill; exit 3";
+    let said = on_a_small_disk(&site, script, "wait $RUN; echo ended $?; \"$0\" describe full");
+    assert!(said.out.contains("ended 0\n"), "{said:#?}");
+    assert!(!said.err.contains("StatusNotWritten"), "{said:#?}");
+    for told in ["Completed, exit code 0", "Restarts:         1", "finished", "(x2 over"] {
+        assert!(said.out.contains(told), "{told} is missing in {}\n{}", said.out, said.err);
+    }
+}
+
+#[test]
+fn a_disk_without_any_room_is_told_with_what_to_do_and_the_pod_ends_all_the_same() {
+    let site = here();
+    let fills = "cat /dev/zero > $STATE/fill; rm $STATE/pods/default/full/1/.reserve; cat /dev/zero > $STATE/more; \
+                 trap 'exit 0' TERM; touch $PLACE/filled; while :; do sleep 0.1; done";
+    let after = format!(
+        "until [ -e {place}/filled ]; do sleep 0.1; done; \"$0\" exec full -- true; kill -TERM $RUN; wait $RUN; echo ended $?",
+        place = site.path().display()
+    );
+    let said = on_a_small_disk(&site, fills, &after);
+    assert!(said.out.contains("ended 130\n"), "{said:#?}");
+    let mut told = said.err.lines().filter(|line| line.contains("StatusNotWritten"));
+    let advice = "status.json: No space left on device; the pod goes on, and it is tried again: make room there";
+    assert!(told.next().is_some_and(|line| line.ends_with(advice)), "{said:#?}");
+    // What the pod itself had, which is removed at its end, may be room enough for the last one.
+    let last = told.next().is_some_and(|line| line.contains("given up after 4 s"));
+    assert!(last || said.err.contains("StatusWritten: "), "{said:#?}");
+}
+
 #[test]
 fn readers_that_are_gone_do_not_stop_the_pod() {
     let site = here();

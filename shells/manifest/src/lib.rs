@@ -6,8 +6,8 @@
 //!
 //! Read in this order: [`Work`] is what some files hold, and [`Place`] is where in them an object stands; [`given`] is
 //! what a command line adds, [`Beside`] all that a pod's volumes and variables may refer to; [`token`] is about the
-//! volume that only a cluster has. What can be refused before anything starts: [`absent`], [`resources`], [`ports`]. For
-//! people: [`words`] and [`outline`] say what a spec asks for, container by container ([`containers`]).
+//! volume that only a cluster has. What can be refused before anything starts: [`refused`], of [`absent`] and [`resources`],
+//! and [`ports`]. For people: [`words`] and [`outline`] say what a spec asks for, container by container ([`containers`]).
 //!
 //! What it does not do: what a field means and whether it is right is `pod-core`'s to know; here its faults get their
 //! lines and columns. It runs nothing, and knows nothing of a pod's status.
@@ -21,6 +21,7 @@ pub mod token;
 
 pub mod absent;
 pub mod ports;
+pub mod refused;
 pub mod resources;
 
 pub mod containers;

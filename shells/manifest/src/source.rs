@@ -5,7 +5,7 @@
 use std::io::{self, Read};
 use std::rc::Rc;
 
-use outrigger_config::{Document, Fault, Faults, Path, Position, Severity, Step};
+use outrigger_config::{Document, Fault, Faults, Path, Position, Severity, Step, plain};
 use outrigger_pod_core::check::{self, Object};
 use outrigger_pod_core::fault::{self as core, FieldPath, Segment};
 use serde_json::Value;
@@ -16,6 +16,8 @@ pub struct Place {
     document: Rc<Document>,
     /// Where in its document it begins: empty, or an item of a list.
     base: Path,
+    /// The errors of the object that are told already.
+    wrong: Vec<Path>,
 }
 
 impl Place {
@@ -31,32 +33,64 @@ impl Place {
 
     /// An error about the value at `path` of the object; where the value is no scalar, it stands at its key.
     pub fn fault(&self, path: &str, message: impl Into<String>) -> Fault {
+        fault(&self.document, &self.below(path), message.into())
+    }
+
+    /// Whether the object has no error.
+    pub fn is_sound(&self) -> bool {
+        self.wrong.is_empty()
+    }
+
+    /// Whether an error of the value at `path` of the object, or around it or in it, is told already: what else could be
+    /// said of it may only follow from that.
+    pub fn is_told(&self, path: &str) -> bool {
+        let path = self.below(path);
+        self.wrong.iter().any(|wrong| begins(path.steps(), wrong.steps()) || begins(wrong.steps(), path.steps()))
+    }
+
+    fn below(&self, path: &str) -> Path {
         let Ok(below) = path.parse::<Path>();
-        let path: Path = self.base.steps().iter().chain(below.steps()).cloned().collect();
-        fault(&self.document, &path, message.into())
+        self.base.steps().iter().chain(below.steps()).cloned().collect()
     }
 }
 
-/// Reads and checks all objects of all files, in their order, with every fault of every file.
-pub fn read_all<'a>(files: impl IntoIterator<Item = &'a str>) -> (Vec<(Place, Object)>, Faults) {
-    let mut objects = Vec::new();
-    let mut faults = Faults::default();
+fn begins(steps: &[Step], with: &[Step]) -> bool {
+    steps.starts_with(with)
+}
+
+/// What stands in some files.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The objects in their order; those that are not [sound](Place::is_sound) as far as they can be read.
+    pub objects: Vec<(Place, Object)>,
+    /// Whether there may be more, in what cannot be read.
+    pub unread: bool,
+    /// Everything that is wrong.
+    pub faults: Faults,
+}
+
+/// Reads and checks all objects of all files, with every fault of every file.
+pub fn read_all<'a>(files: impl IntoIterator<Item = &'a str>) -> Found {
+    let mut found = Found::default();
     let mut stdin_is_read = false;
     for file in files {
         if file == "-" && std::mem::replace(&mut stdin_is_read, true) {
-            faults.push(Fault::error("standard input", "is named twice").help("name `-` once"));
+            found.faults.push(Fault::error("standard input", "is named twice").help("name `-` once"));
             continue;
         }
         match read_one(file) {
             Ok(documents) => {
                 for document in documents {
-                    take(&Rc::new(document), &mut objects, &mut faults);
+                    take(&Rc::new(document), &mut found);
                 }
             }
-            Err(more) => faults.extend(more),
+            Err(more) => {
+                found.unread = true;
+                found.faults.extend(more);
+            }
         }
     }
-    (objects, faults)
+    found
 }
 
 fn read_one(file: &str) -> Result<Vec<Document>, Faults> {
@@ -67,7 +101,7 @@ fn read_one(file: &str) -> Result<Vec<Document>, Faults> {
     let bytes = bytes.map_err(|error| match error.kind() {
         io::ErrorKind::IsADirectory => Fault::error(name, "is a directory").help("name the manifests in it"),
         io::ErrorKind::NotFound => Fault::error(name, "there is no such file"),
-        _ => Fault::error(name, format!("cannot be read: {error}")),
+        _ => Fault::error(name, format!("cannot be read: {}", plain(&error.to_string()))),
     })?;
     outrigger_config::read(name, &bytes)
 }
@@ -79,14 +113,20 @@ fn read_limited(from: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn take(document: &Rc<Document>, objects: &mut Vec<(Place, Object)>, faults: &mut Faults) {
-    faults.extend(document.warnings().clone());
-    let checked = check::check(document.value());
-    faults.extend(checked.faults.into_iter().map(|fault| join(document, fault)));
-    for located in checked.objects {
-        let place = Place { document: Rc::clone(document), base: path(&located.path) };
-        objects.push((place, located.object));
+fn take(document: &Rc<Document>, found: &mut Found) {
+    found.faults.extend(document.warnings().clone());
+    let check::Checked { objects, unsound, unread, faults } = check::check(document.value());
+    let errors = faults.iter().filter(|fault| fault.severity == core::Severity::Error);
+    let wrong: Vec<Path> = errors.map(|fault| path(&fault.path)).collect();
+    let mut located: Vec<_> = objects.into_iter().chain(unsound).collect();
+    located.sort_by(|a, b| a.path.cmp(&b.path));
+    for located in located {
+        let base = path(&located.path);
+        let wrong = wrong.iter().filter(|wrong| begins(wrong.steps(), base.steps())).cloned().collect();
+        found.objects.push((Place { document: Rc::clone(document), base, wrong }, located.object));
     }
+    found.unread |= unread;
+    found.faults.extend(faults.into_iter().map(|fault| join(document, fault)));
 }
 
 /// A fault of `pod-core` with its place in the text.
@@ -165,7 +205,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("m.yaml");
         std::fs::write(&file, text).unwrap();
-        let (objects, faults) = read_all([file.to_str().unwrap()]);
+        let Found { objects, faults, .. } = read_all([file.to_str().unwrap()]);
         (objects.len(), faults.to_string().replace(&format!("{}/", directory.path().display()), ""))
     }
 
@@ -205,8 +245,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_said_for_every_file() {
-        let (objects, faults) = read_all(["/nonexistent/a.yaml", "/nonexistent/b.yaml"]);
-        assert!(objects.is_empty());
+        let Found { objects, unread, faults } = read_all(["/nonexistent/a.yaml", "/nonexistent/b.yaml"]);
+        assert!(objects.is_empty() && unread);
         assert_eq!(faults.len(), 2);
         assert!(faults.to_string().starts_with("/nonexistent/a.yaml: there is no such file\n"));
     }

@@ -23,7 +23,8 @@ pub struct Files<'a> {
     pub secrets: &'a [String],
 }
 
-/// What is to run, and what lies beside it.
+/// What is to run, and what lies beside it. Also what is not [sound](Place::is_sound) is here, as far as it can be read: it
+/// is to be looked at, and not to be run.
 #[derive(Debug, Default)]
 pub struct Work {
     /// The pods, in their order.
@@ -34,6 +35,8 @@ pub struct Work {
     pub config_maps: Vec<ConfigMap>,
     /// The Secrets.
     pub secrets: Vec<Secret>,
+    /// Whether there may be more of them, in what cannot be read.
+    pub unread: bool,
 }
 
 /// The objects so far, by kind, namespace and name.
@@ -45,9 +48,10 @@ impl Work {
         let Files { manifests, config_maps, secrets } = files;
         let (mut work, mut faults, mut seen) = (Self::default(), Faults::default(), Seen::default());
         for (files, only) in [(manifests, None), (config_maps, Some("ConfigMap")), (secrets, Some("Secret"))] {
-            let (objects, more) = read_all(files.iter().map(String::as_str));
-            faults.extend(more);
-            for (place, object) in objects {
+            let found = read_all(files.iter().map(String::as_str));
+            faults.extend(found.faults);
+            work.unread |= found.unread;
+            for (place, object) in found.objects {
                 faults.extend(work.take(place, object, only, &mut seen));
             }
             faults.sort();
@@ -117,6 +121,14 @@ mod tests {
             read(&[POD, POD], None, None),
             "1.yaml:3:18: metadata.name: the Pod a stands twice, first at 0.yaml:1:1, remove one of the two"
         );
+    }
+
+    #[test]
+    fn an_object_with_faults_that_stands_twice_is_told_with_them() {
+        let faulty = POD.replace("image: b", "image: 7");
+        let told = read(&[&faulty, &faulty], None, None);
+        assert_eq!(told.lines().count(), 3, "{told}");
+        assert!(told.contains("1.yaml:3:18: metadata.name: the Pod a stands twice"), "{told}");
     }
 
     #[test]

@@ -227,9 +227,54 @@ impl Shape {
         });
         Value::Object(known.collect::<Map<_, _>>())
     }
+
+    /// Those of its known fields that have the type that they should have.
+    pub(crate) fn readable_fields(&self, value: &Value) -> Value {
+        let fields = value.as_object().into_iter().flatten();
+        let readable = fields.filter_map(|(key, value)| Some((key.clone(), self.field(key)?.kind.readable(value)?)));
+        Value::Object(readable.collect())
+    }
 }
 
 impl Kind {
+    /// The value where it has this type, a scalar that should be in quotes as if it were, or without what is not readable in
+    /// it. Places in lists and keys of maps stay. Bytes are left empty: they may be no base64.
+    fn readable(&self, value: &Value) -> Option<Value> {
+        match (self, value) {
+            (Self::Unread, _) | (_, Value::Null) => None,
+            (Self::Object(shape), Value::Object(_)) => Some(shape.readable_fields(value)),
+            (Self::List(item), Value::Array(items)) => {
+                Some(items.iter().map(|value| item.readable(value).unwrap_or_else(|| item.empty())).collect())
+            }
+            (Self::Map(item), Value::Object(fields)) => {
+                let all = fields.iter().filter(|(_, value)| !value.is_null());
+                let all = all.map(|(key, value)| (key.clone(), item.readable(value).unwrap_or_else(|| item.empty())));
+                Some(Value::Object(all.collect()))
+            }
+            (Self::Bytes, _) => Some(self.empty()),
+            (Self::Text | Self::SecretText, Value::Number(_) | Value::Bool(_)) => {
+                Some(Value::String(value.to_string()))
+            }
+            (Self::Text | Self::SecretText | Self::OneOf(_) | Self::NumberOrText | Self::Amount, Value::String(_))
+            | (Self::Flag, Value::Bool(_)) => Some(value.clone()),
+            (Self::NumberOrText | Self::Number32, Value::Number(number)) => {
+                number.as_i64().filter(|number| i32::try_from(*number).is_ok()).map(Value::from)
+            }
+            (Self::Amount | Self::Number64, Value::Number(number)) => number.as_i64().map(Value::from),
+            _ => None,
+        }
+    }
+
+    fn empty(&self) -> Value {
+        match self {
+            Self::Object(_) | Self::Map(_) => Value::Object(Map::new()),
+            Self::List(_) => Value::Array(Vec::new()),
+            Self::Flag => Value::Bool(false),
+            Self::Number32 | Self::Number64 => Value::from(0),
+            _ => Value::String(String::new()),
+        }
+    }
+
     fn known_fields(&self, value: &Value) -> Value {
         match (self, value) {
             (Self::Object(shape), Value::Object(_)) => shape.known_fields(value),

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::args::CheckArgs;
 use crate::launcher;
+use crate::record;
 use crate::settings::{self, LauncherChoice, Settings, Surroundings};
 use machine::Machine;
 
@@ -85,5 +86,5 @@ fn writable(path: &Path) -> Result<(), String> {
         return Err(format!("{} is no directory", nearest.display()));
     }
     rustix::fs::access(nearest, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
-        .map_err(|error| format!("{}: {error}", nearest.display()))
+        .map_err(|error| format!("{}: {}", nearest.display(), record::chain(&error)))
 }

@@ -116,7 +116,9 @@ fn nothing(pod: &PodRecord, container: &str, previous: bool) -> String {
 fn reader(pod: &PodRecord, container: &str, attempt: u32, args: &LogsArgs) -> anyhow::Result<LogReader> {
     let run = Instance { container: ContainerName(container.to_owned()), attempt };
     let since = args.since.map(|ago| Timestamp::now().checked_sub(ago)).transpose()?;
-    let options = ReadOptions { tail: args.tail, since, stream: None };
+    // Of a number below zero all lines are meant.
+    let tail = args.tail.and_then(|lines| u64::try_from(lines).ok());
+    let options = ReadOptions { tail, since, stream: None };
     let path = pod.directory.log(&run)?;
     Ok(if args.follow && !pod.has_ended() {
         LogReader::following(

@@ -36,14 +36,19 @@ pub fn ps(args: &PsArgs, settings: &Settings) -> anyhow::Result<i32> {
     }
     let mut sections = vec![Section { user: "root".to_owned(), records }];
     sections.append(&mut others);
-    for section in &mut sections {
-        section.records.retain(|record| !(args.running && record.has_ended()));
+    let mut ended = 0;
+    for section in sections.iter_mut().filter(|_| args.running) {
+        let all = section.records.len();
+        section.records.retain(|record| !record.has_ended());
+        ended += all - section.records.len();
     }
     let form = match args.output {
         WideForm::Json => Form::Json,
         WideForm::Yaml => Form::Yaml,
         WideForm::Table | WideForm::Wide => {
-            out::print(&list(&sections, args.output == WideForm::Wide, Timestamp::now()))?;
+            let nothing = sections.iter().all(|section| section.records.is_empty());
+            let wide = args.output == WideForm::Wide;
+            out::print(&if nothing { none(ended) } else { list(&sections, wide, Timestamp::now()) })?;
             return Ok(0);
         }
     };
@@ -54,12 +59,18 @@ pub fn ps(args: &PsArgs, settings: &Settings) -> anyhow::Result<i32> {
     Ok(0)
 }
 
+/// Where there is nothing to list.
+fn none(ended: usize) -> String {
+    match ended {
+        0 => "No pods here. Start one: outrigger run pod.yaml\n".to_owned(),
+        1 => "None is running here, 1 has ended. See it: outrigger ps\n".to_owned(),
+        many => format!("None is running here, {many} have ended. See them: outrigger ps\n"),
+    }
+}
+
 /// The table. The user and the namespace are columns where they say something.
 fn list(sections: &[Section], wide: bool, now: Timestamp) -> String {
-    let mut all = sections.iter().flat_map(|section| &section.records).peekable();
-    if all.peek().is_none() {
-        return "No pods here. Start one: outrigger run pod.yaml\n".to_owned();
-    }
+    let mut all = sections.iter().flat_map(|section| &section.records);
     let spaces = all.any(|record| record.directory().name().namespace() != "default");
     let users = sections.len() > 1;
     let mut head = vec!["NAME", "READY", "STATUS", "RESTARTS", "AGE"];

@@ -30,7 +30,7 @@ pub async fn rm(args: &RmArgs, state: &StateDirectory, interrupted: &Cancellatio
         }
         wait_for_last_breath(&directory).await?;
         if let Err(error) = remove(state, &directory) {
-            out::note(&format!("outrigger rm: {error:#}"));
+            out::note(&format!("outrigger rm: {}", record::chain(&*error)));
             code = 1;
         }
     }
@@ -74,22 +74,13 @@ fn remove(state: &StateDirectory, newest: &RunDirectory) -> anyhow::Result<()> {
     {
         for (name, run) in job.file.iter().flat_map(|file| &file.pods) {
             let name = outrigger_pod_directory::ObjectName::new(newest.name().namespace(), name)?;
-            if let Ok(pod) = state.run(Kind::Pod, &name, *run) {
-                remove_runs(state, &pod)?;
+            if state.run(Kind::Pod, &name, *run).is_ok() {
+                state.remove(Kind::Pod, &name)?;
             }
         }
     }
-    remove_runs(state, newest)?;
+    state.remove(newest.kind(), newest.name())?;
     out::print(&format!("{label} removed\n"))?;
-    Ok(())
-}
-
-fn remove_runs(state: &StateDirectory, of: &RunDirectory) -> anyhow::Result<()> {
-    for run in state.runs(of.kind(), of.name())? {
-        if !run.life()?.may_live() {
-            run.remove()?;
-        }
-    }
     Ok(())
 }
 

@@ -96,7 +96,7 @@ pub async fn stop(args: &StopArgs, state: &StateDirectory, interrupted: &Cancell
             Ok(true) => asked.push(record),
             Ok(false) => out::print(&format!("{} has ended already\n", record.label()))?,
             Err(error) => {
-                out::note(&format!("outrigger stop: {}: {error:#}", record.label()));
+                out::note(&format!("outrigger stop: {}: {}", record.label(), record::chain(&*error)));
                 code = 1;
             }
         }

@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 use super::errand::{Errand, FORMAT, What};
 use super::job;
 use super::pod::{self, Tools};
+use crate::record;
 use crate::verdict::REFUSED;
 
 /// What a process of ours says once its pod is under way.
@@ -166,7 +167,7 @@ fn start_log(directory: &Path) -> Option<Arc<File>> {
     let file = match File::options().append(true).create(true).mode(0o600).open(&path) {
         Ok(file) => Arc::new(file),
         Err(error) => {
-            out::note(&format!("outrigger: {} cannot be written: {error}", path.display()));
+            out::note(&format!("outrigger: {} cannot be written: {}", path.display(), record::chain(&error)));
             return None;
         }
     };

@@ -13,6 +13,7 @@ use outrigger_manifest::Beside;
 use serde::{Deserialize, Serialize};
 
 use crate::launcher::Chosen;
+use crate::record;
 use crate::settings::Settings;
 
 /// The format of an errand between two processes of one release.
@@ -107,7 +108,7 @@ impl What {
 
     /// An error about it on one line, its name once.
     pub fn failure(&self, error: &anyhow::Error) -> String {
-        let (label, text) = (self.label(), format!("{error:#}"));
+        let (label, text) = (self.label(), record::chain(&**error));
         if text.starts_with(&label) { text } else { format!("{label}: {text}") }
     }
 

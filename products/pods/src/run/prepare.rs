@@ -11,11 +11,9 @@ use super::errand::{Errand, FORMAT, How, What};
 use super::pod;
 use crate::args::GivenArgs;
 
-/// Reads all manifests that the command line names.
-///
-/// # Errors
-/// Every fault at once, also that there is nothing to run; with `strict` the warnings count as errors.
-pub fn work(manifests: &[String], given: &GivenArgs, strict: bool) -> Result<(Work, Faults), Faults> {
+/// Reads all manifests that the command line names, with every fault of theirs, also that there is nothing to run; with
+/// `strict` the warnings count as errors.
+pub fn work(manifests: &[String], given: &GivenArgs, strict: bool) -> (Work, Faults) {
     let GivenArgs { config_maps, secrets, .. } = given;
     let (work, mut faults) = Work::read(Files { manifests, config_maps, secrets });
     if work.pods.is_empty() && work.jobs.is_empty() && !faults.has_errors() {
@@ -27,7 +25,7 @@ pub fn work(manifests: &[String], given: &GivenArgs, strict: bool) -> Result<(Wo
     if strict {
         faults = faults.into_iter().map(|fault| Fault { severity: Severity::Error, ..fault }).collect();
     }
-    faults.into_result(work)
+    (work, faults)
 }
 
 /// What the command line gives, read.
@@ -61,7 +59,7 @@ pub fn given(args: &GivenArgs) -> anyhow::Result<Given> {
 /// Makes the errands. Lines for the user are added to `notes`.
 pub fn errands(work: Work, given: &Given, how: &How, notes: &mut Vec<String>) -> anyhow::Result<Vec<(Place, Errand)>> {
     let mut errands = Vec::new();
-    let Work { pods, jobs, config_maps, secrets } = work;
+    let Work { pods, jobs, config_maps, secrets, unread: _ } = work;
     let mut add = |place: Place, mut what: What| -> anyhow::Result<()> {
         let (metadata, spec) = match &mut what {
             What::Pod(pod) => (&mut pod.metadata, pod.spec.as_mut()),
@@ -74,7 +72,8 @@ pub fn errands(work: Work, given: &Given, how: &How, notes: &mut Vec<String>) ->
         beside.config_maps = config_maps.iter().filter(|map| belongs(&map.metadata)).cloned().collect();
         beside.secrets = secrets.iter().filter(|secret| belongs(&secret.metadata)).cloned().collect();
         beside.secrets.extend(given.variables.secret(&namespace));
-        let spec = spec.context("the pod has no spec")?;
+        // What has none is not run: that is told of its manifest.
+        let Some(spec) = spec else { return Ok(()) };
         spec.node_name = None;
         given.variables.lay_over(spec);
         resources::ignore(spec, &given.ignored);
@@ -104,7 +103,7 @@ pub fn errands(work: Work, given: &Given, how: &How, notes: &mut Vec<String>) ->
 fn identify(metadata: &mut ObjectMeta) -> anyhow::Result<()> {
     let uid = pod::fresh_uid()?;
     if metadata.name.as_deref().unwrap_or_default().is_empty() {
-        let prefix = metadata.generate_name.clone().context("metadata.name is missing")?;
+        let prefix = metadata.generate_name.clone().unwrap_or_default();
         metadata.name = Some(prefix + &pod::random_letters()?);
     }
     *metadata = ObjectMeta {
@@ -134,8 +133,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("m.yaml");
         std::fs::write(&file, text).unwrap();
-        let read = work(&[file.to_str().unwrap().to_owned()], &GivenArgs::default(), strict);
-        read.map(|(_, warnings)| warnings).map_err(|faults| faults.to_string())
+        let (_, faults) = work(&[file.to_str().unwrap().to_owned()], &GivenArgs::default(), strict);
+        faults.into_result(()).map(|((), warnings)| warnings).map_err(|faults| faults.to_string())
     }
 
     const POD: &str =

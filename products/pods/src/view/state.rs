@@ -1,7 +1,8 @@
 //! What the live lines and the plain lines say about containers: their states in words, and what has changed between two
 //! statuses.
 
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, PodStatus};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, PodStatus};
 
 /// Whether something went as wished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +68,10 @@ pub fn changes(before: &PodStatus, now: &PodStatus) -> Vec<(String, String, Mood
             && let Some(last) = ended(container.last_state.as_ref())
             && state_before.is_none_or(|state| state.terminated.as_ref() != Some(last))
         {
-            let (text, mood) = end(last.exit_code, last.signal, last.reason.as_deref(), last.message.as_deref());
+            if began_unseen(last, state_before) {
+                tell(start(container.restart_count - 1), Mood::Good);
+            }
+            let (text, mood) = end(last);
             tell(text, mood);
         }
         let Some(state) = &container.state else { continue };
@@ -77,12 +81,12 @@ pub fn changes(before: &PodStatus, now: &PodStatus) -> Vec<(String, String, Mood
         if state.running.is_some()
             && state_before.is_none_or(|state| state.running.is_none() || container.restart_count > runs_before)
         {
-            match container.restart_count {
-                0 => tell("started".to_owned(), Mood::Good),
-                count => tell(format!("started again (restart {count})"), Mood::Good),
-            }
+            tell(start(container.restart_count), Mood::Good);
         } else if let Some(it) = ended(Some(state)) {
-            let (text, mood) = end(it.exit_code, it.signal, it.reason.as_deref(), it.message.as_deref());
+            if began_unseen(it, state_before) {
+                tell(start(container.restart_count), Mood::Good);
+            }
+            let (text, mood) = end(it);
             tell(text, mood);
         } else if let Some(waiting) = &state.waiting
             && let Some(reason) = waiting.reason.as_deref()
@@ -95,13 +99,27 @@ pub fn changes(before: &PodStatus, now: &PodStatus) -> Vec<(String, String, Mood
     told
 }
 
-fn ended(state: Option<&ContainerState>) -> Option<&k8s_openapi::api::core::v1::ContainerStateTerminated> {
+fn ended(state: Option<&ContainerState>) -> Option<&ContainerStateTerminated> {
     state.and_then(|state| state.terminated.as_ref())
 }
 
-fn end(code: i32, signal: Option<i32>, reason: Option<&str>, message: Option<&str>) -> (String, Mood) {
-    let reason = reason.filter(|reason| !matches!(*reason, "" | "Error" | "Completed"));
-    let mut text = match (code, signal.filter(|signal| *signal != 0)) {
+/// Whether this run was not seen while it ran. One that could not be started began in 1970.
+fn began_unseen(run: &ContainerStateTerminated, before: Option<&ContainerState>) -> bool {
+    let seen = before.and_then(|state| state.running.as_ref()).and_then(|running| running.started_at.as_ref());
+    run.started_at.as_ref().is_some_and(|at| at.0 > Timestamp::UNIX_EPOCH && seen != Some(at))
+}
+
+fn start(restarts: i32) -> String {
+    match restarts {
+        0 => "started".to_owned(),
+        count => format!("started again (restart {count})"),
+    }
+}
+
+fn end(run: &ContainerStateTerminated) -> (String, Mood) {
+    let (code, message) = (run.exit_code, run.message.as_deref());
+    let reason = run.reason.as_deref().filter(|reason| !matches!(*reason, "" | "Error" | "Completed"));
+    let mut text = match (code, run.signal.filter(|signal| *signal != 0)) {
         (0, _) => "completed".to_owned(),
         // SIGTERM, by which a container is stopped in order.
         (143, _) => "stopped, exit code 143".to_owned(),
@@ -136,16 +154,27 @@ mod tests {
         let nothing = PodStatus::default();
         let created = pod(0, &json!({"waiting": {"reason": "ContainerCreating"}}), &json!({}));
         let running = pod(0, &json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}}), &json!({}));
-        let failed = json!({"terminated": {"exitCode": 3, "reason": "Error", "message": "no luck\n"}});
+        let failed = json!({"terminated": {
+            "exitCode": 3, "reason": "Error", "message": "no luck\n", "startedAt": "2026-01-01T00:00:00Z"}});
         let backing_off = pod(1, &json!({"waiting": {"reason": "CrashLoopBackOff"}}), &failed);
         let again = pod(1, &json!({"running": {"startedAt": "2026-01-01T00:00:10Z"}}), &failed);
-        let killed = pod(1, &json!({"terminated": {"exitCode": 137, "signal": 9, "reason": "OOMKilled"}}), &failed);
+        let oom = json!({"terminated": {
+            "exitCode": 137, "signal": 9, "reason": "OOMKilled", "startedAt": "2026-01-01T00:00:10Z"}});
+        let killed = pod(1, &oom, &failed);
         assert!(told(&nothing, &created).is_empty());
         assert_eq!(told(&created, &running), ["started"]);
         assert!(told(&running, &running).is_empty());
         assert_eq!(told(&running, &backing_off), ["failed, exit code 3: no luck", "waits, CrashLoopBackOff"]);
         assert_eq!(told(&backing_off, &again), ["started again (restart 1)"]);
         assert_eq!(told(&again, &killed), ["killed by signal 9, exit code 137: OOMKilled"]);
+        let short = ["started", "failed, exit code 3: no luck"];
+        assert_eq!(told(&created, &pod(0, &failed, &json!({}))), short);
+        assert_eq!(told(&created, &backing_off), [&short[..], &["waits, CrashLoopBackOff"]].concat());
+        let again_short = ["started again (restart 1)", "killed by signal 9, exit code 137: OOMKilled"];
+        assert_eq!(told(&created, &killed), [&short[..], &again_short].concat());
+        let never = json!({"terminated": {
+            "exitCode": 128, "reason": "StartError", "startedAt": "1970-01-01T00:00:00Z"}});
+        assert_eq!(told(&created, &pod(0, &never, &json!({}))), ["failed, exit code 128: StartError"]);
     }
 
     #[test]
