@@ -116,7 +116,7 @@ pub async fn idle(plugins: &Plugins) -> Result<String> {
                 let (ratio, peer) = (theirs / ours, peer.name());
                 let _ = writeln!(
                     text,
-                    "idle: {peer} used {theirs:.2} ms, {ratio:.1} times as much, and woke up {wakeups} times"
+                    "idle: {peer} used {theirs:.2} ms, {ratio:.2} times as much, and woke up {wakeups} times"
                 );
             }
             Err(error) => text.push_str(&not_measured("idle:", &peer, &error)),
