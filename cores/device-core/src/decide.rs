@@ -16,6 +16,7 @@ mod candidates;
 mod contest;
 mod life;
 mod list;
+mod orphans;
 mod reason;
 mod regrouped;
 

@@ -122,11 +122,15 @@ fn usb_differs(fresh: &Picture, expected: &UsbIdentity) -> Vec<Reason> {
         return vec![Reason::Vanished];
     };
     let UsbDevice { vendor, product, serial, authorized, .. } = device;
+    // A serial number may be read late, but not that of a device which has been plugged since.
+    let is_another = device.device != expected.device && serial.is_some() != expected.serial.is_some();
+    let told = |serial: &Option<String>| serial.clone().unwrap_or_else(|| "none".to_owned());
     let hex = |vendor: u16, product: u16| format!("{vendor:04x}:{product:04x}");
     let (is, was) = (hex(*vendor, *product), hex(expected.vendor, expected.product));
     let differ = [
         differs("vendor and product", Some(&is), Some(&was)),
         differs("serial", serial.as_ref(), expected.serial.as_ref()),
+        is_another.then(|| Reason::Replaced(format!("its serial is {}, was {}", told(serial), told(&expected.serial)))),
     ];
     let locked = (*authorized == Some(false)).then_some(Reason::Unauthorized);
     differ.into_iter().flatten().chain(locked).collect()

@@ -185,6 +185,8 @@ pub struct BlockIdentity {
 pub struct UsbIdentity {
     /// Bus and port.
     pub name: String,
+    /// Device number on the bus: another one after each plugging.
+    pub device: u32,
     /// `idVendor`.
     pub vendor: u16,
     /// `idProduct`.

@@ -47,6 +47,7 @@ use crate::commands::check::writable;
 use crate::inventory::Inventory;
 use crate::settings::{Configuration, Settings, Surroundings};
 use crate::survey::Changes;
+pub use clerk::errands;
 use clerk::{Clerk, Verdict};
 use ledger::Ledger;
 use metrics::Metrics;
@@ -164,6 +165,8 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
     let out = Outbox { offers, decided, ask_claims, metrics: metrics.clone() };
     let owner = Owner::begin(clerk, first, ledger, out).context("cannot start a thread")?;
     let inbox = Inbox { asks: asked, holders, inventories: rules, changes, locked };
+    let comes = watches.directory(settings.kubelet_directory.join("pod-resources"));
+    let occasions = ask::Occasions { audit: settings.audit, requests, comes };
     let reload = Reload { source, around, configuration, inventories, metrics: metrics.clone() };
 
     let mut tasks = Tasks::new(stop.clone());
@@ -171,7 +174,7 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
     tasks.start("resources", offers::serve(plugin.clone(), wanted, stop.clone()));
     tasks.start("states", states::tell(plugin.states(), readiness.clone(), conditions, metrics, stop.clone()));
     tasks.start("devices", owner.run(inbox, settings.audit, stop.clone()));
-    tasks.start("claims", ask::ask(socket, settings.audit, requests, told, stop.clone()));
+    tasks.start("claims", ask::ask(socket, occasions, told, stop.clone()));
     tasks.start("reload", reload.run(watches, stop.clone()));
     if let Some(listener) = admin {
         tasks.start("admin", admin::serve(listener, Arc::new(registry), readiness, log_level, stop.clone()));

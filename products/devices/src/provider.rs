@@ -31,6 +31,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::args::SettingsArgs;
+use crate::claims::Holders;
 use crate::inventory::Inventory;
 use crate::settings::{self, Surroundings};
 use choice::Chooser;
@@ -68,9 +69,9 @@ pub fn provider(config_dir: Option<&Path>) -> Result<Option<DeviceProvider>, Fau
 }
 
 impl DeviceProvider {
-    /// What is offered now, without regard to who has it.
-    fn decision(&self) -> Decision {
-        self.inventory.decide_once(&Claims::default()).1
+    /// What is offered now, beside what pods of a kubelet have.
+    fn decision(&self, holders: &Holders) -> Decision {
+        self.inventory.decide_once(&Claims { held: holders.clone(), ..Claims::default() }).1
     }
 
     async fn take(&self, request: &ClaimRequest) -> Result<Held, ClaimError> {
@@ -79,7 +80,7 @@ impl DeviceProvider {
         let refused = |why| ClaimError::Refused { resource: resource.to_owned(), why };
         let locks = self.door.locks().map_err(refused)?;
         let holders = self.door.holders().await;
-        let decision = self.decision();
+        let decision = self.decision(&holders);
         let mut chooser = {
             let locks = (locks, &self.inventory.survey.roots);
             Chooser::new(&self.inventory.rules, &decision, &holders, locks, &request.plan)
@@ -121,7 +122,7 @@ impl DeviceProvider {
 
 impl Provider for DeviceProvider {
     fn serves(&self) -> Vec<Served> {
-        let decision = self.decision();
+        let decision = self.decision(&Holders::new());
         let served = |list: &outrigger_device_core::decide::List| Served {
             resource: list.resource.to_string(),
             total: list.listed.iter().filter(|listed| listed.is_healthy()).count() as u64,

@@ -254,9 +254,14 @@ impl Life {
         Lost { why, lived: begun.elapsed() }
     }
 
-    /// Looks at our own socket and for a newer instance.
+    /// Looks at our own socket and for a newer instance. The kubelet allocates from whoever registered last: when the newer
+    /// instance has ended that is nobody, though our stream may live and our list be read.
     async fn look(&mut self) -> Option<RegisterReason> {
+        let was_older = self.newer.is_some();
         self.look_for_newer().await;
+        if was_older && self.newer.is_none() {
+            return Some(RegisterReason::NewerEnded);
+        }
         let is_there = self.serving.as_ref().is_some_and(|serving| serving.socket.is_there());
         (self.newer.is_none() && !is_there).then_some(RegisterReason::SocketGone)
     }
@@ -299,6 +304,9 @@ impl Life {
             }
             RegisterReason::Audit => {
                 warn!(resource = %name, "The kubelet reads the list of {name} and does not know its devices; registering again");
+            }
+            RegisterReason::NewerEnded => {
+                info!(resource = %name, "The newer instance of {name} has ended; registering again");
             }
             RegisterReason::Retry => {
                 warn!(resource = %name, "The kubelet took {name} and opened no stream within {STREAM:?}; registering again");

@@ -62,6 +62,8 @@ pub enum RegisterReason {
     StreamLost,
     /// The kubelet does not know our devices though its stream lives.
     Audit,
+    /// A newer instance has ended, whom the kubelet asked since it registered.
+    NewerEnded,
     /// The last attempt failed.
     Retry,
 }
@@ -75,6 +77,7 @@ impl RegisterReason {
             Self::SocketGone => "socket_gone",
             Self::StreamLost => "stream_lost",
             Self::Audit => "audit",
+            Self::NewerEnded => "newer_ended",
             Self::Retry => "retry",
         }
     }

@@ -113,6 +113,8 @@ async fn the_older_instance_speaks_again_when_the_newer_is_killed() {
         new.kill();
         old.until(DISK, |state| !state.silent).await;
         node.kubelet.until(|view| view.resources[DISK].devices.len() == 7).await;
+        // The kubelet allocates from whoever registered last.
+        node.kubelet.until(|view| view.registrations_of(DISK) == 3 && view.allocatable(DISK) == 7).await;
     }
 }
 

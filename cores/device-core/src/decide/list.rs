@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::candidates::{Candidate, Candidates};
 use super::contest::Contested;
 use super::life::{Life, Look, State};
+use super::orphans::Orphans;
 use super::regrouped::Regrouped;
 use super::{Change, Decision, Finding, Input, List, Listed, Reason, Status};
 use crate::rules::{HealthPolicy, Resource};
@@ -24,6 +25,7 @@ type Alike<'l> = (*const Body, Status, Duration, &'l [Reason]);
 /// What is made one after another.
 struct Making<'m> {
     input: &'m Input<'m>,
+    orphans: Orphans<'m>,
     regrouped: Regrouped,
     lives: Lives,
     findings: Vec<Finding>,
@@ -34,8 +36,9 @@ struct Making<'m> {
 pub(super) fn make(input: &Input<'_>, contested: Contested) -> Decision {
     let Contested { seen, withheld } = contested;
     let Candidates { resources, units, others, identities, missing, .. } = seen;
-    let regrouped = Regrouped::of(input, &units);
-    let mut making = Making { input, regrouped, lives: Lives::new(), findings: Vec::new(), changes: Vec::new() };
+    let (orphans, regrouped) = (Orphans::of(input, &units), Regrouped::of(input, &units));
+    let (findings, changes) = (Vec::new(), Vec::new());
+    let mut making = Making { input, orphans, regrouped, lives: Lives::new(), findings, changes };
     for (unit, reasons) in units.iter().zip(withheld) {
         making.add(unit, &reasons);
     }
@@ -75,10 +78,9 @@ impl Making<'_> {
         let Candidate { body, ids, against, .. } = candidate;
         let mut apart: Vec<(Arc<str>, Vec<Reason>)> = Vec::new();
         let mut listed = false;
-        for (replica, id) in (0..).zip(ids) {
+        let elsewhere = self.others(candidate);
+        for ((replica, id), elsewhere) in (0..).zip(ids).zip(elsewhere) {
             let unit = Unit { id: Arc::clone(id), replica, body: Arc::clone(body) };
-            let is_claimed = claimed(self.input, &body.resource, id);
-            let elsewhere = if is_claimed { None } else { self.elsewhere(&unit) };
             if !withheld.is_empty() || elsewhere.is_some() {
                 let reasons = withheld.iter().cloned().chain(elsewhere);
                 apart.push((Arc::clone(id), reasons.collect()));
@@ -105,6 +107,24 @@ impl Making<'_> {
         if !apart.is_empty() || !listed {
             self.add_withheld(body, apart);
         }
+    }
+
+    /// Of each replica that no pod has, who else has it; a claim under another name takes one that nobody else has.
+    fn others(&self, candidate: &Candidate) -> Vec<Option<Reason>> {
+        let Candidate { body, ids, .. } = candidate;
+        let is_claimed = |id: &str| claimed(self.input, &body.resource, id);
+        let other = |(replica, id): (u32, &Arc<str>)| {
+            let unit = Unit { id: Arc::clone(id), replica, body: Arc::clone(body) };
+            if is_claimed(id) { None } else { self.elsewhere(&unit) }
+        };
+        let mut others: Vec<Option<Reason>> = (0..).zip(ids).map(other).collect();
+        let orphans = self.orphans.of_unit(self.input.rules, body, ids);
+        let orphans = orphans.into_iter().skip(others.iter().flatten().count());
+        let free = ids.iter().zip(&mut others).filter(|(id, other)| other.is_none() && !is_claimed(id));
+        for ((_, other), who) in free.zip(orphans) {
+            *other = Some(Reason::Elsewhere(who.to_owned()));
+        }
+        others
     }
 
     /// Who else has it.

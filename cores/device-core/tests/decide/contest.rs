@@ -87,6 +87,35 @@ fn what_a_pod_has_stays_with_its_resource_when_the_rules_are_turned_around() {
 }
 
 #[test]
+fn what_a_pod_has_is_not_given_under_another_name_until_it_is_given_back() {
+    let named = |name: &str, share| rules(vec![Resource { share, ..Resource::new(name, vec![paths(&["/dev/a*"])]) }]);
+    let mut host = Host::default();
+    let id = ids(&host.decide(&named("x.y/first", false), &one_path()))["/dev/a0"].clone();
+    host.claim("x.y/first", &id);
+    let started_again = Host { claims: host.claims.clone(), ..Host::default() };
+    for mut host in [host, started_again] {
+        let decision = host.decide(&named("x.y/second", false), &one_path());
+        assert!(offered(&decision).is_empty());
+        assert_eq!(why(&decision, "/dev/a0"), "withheld: in use elsewhere: default/pod/container");
+        assert_eq!(offered(&host.decide(&named("x.y/second", true), &one_path())), ["/dev/a0"], "it may be shared");
+        host.claims.held.clear();
+        assert_eq!(offered(&host.decide(&named("x.y/second", false), &one_path())), ["/dev/a0"]);
+    }
+}
+
+#[test]
+fn a_claim_from_before_the_count_was_changed_takes_one_of_the_replicas() {
+    let counted = |count| one(Group { count, ..paths(&["/dev/a*"]) });
+    for (before, now, left) in [(1, 2, 1), (1, 3, 2), (2, 1, 0), (2, 2, 2)] {
+        let mut host = Host::default();
+        let decision = host.decide(&counted(before), &one_path());
+        host.claim("a.b/c", &decision.lists[0].listed[0].unit.id);
+        let decision = host.decide(&counted(now), &one_path());
+        assert_eq!(offered(&decision).len(), left, "{before} to {now}");
+    }
+}
+
+#[test]
 fn a_usb_device_and_its_children_are_not_handed_out_twice_but_two_children_may_be() {
     let picture = Picture {
         usb: vec![stick("1-2", 4, None)],

@@ -73,6 +73,21 @@ fn another_stick_in_the_same_port_is_refused() {
 }
 
 #[test]
+fn a_stick_with_a_serial_number_in_the_port_of_one_without_is_refused_unless_it_was_only_read_late() {
+    let rules = one(usb(UsbRule { child: Some(Child::Tty), ..UsbRule::default() }));
+    let plugged = |device, serial| Picture {
+        usb: vec![stick("1-1", device, serial)],
+        nodes: vec![child(Child::Tty, "ttyUSB0", 0, "1-1", 0)],
+        ..Picture::default()
+    };
+    let unit = &units(&rules, &plugged(4, None))[0];
+    assert!(refusals(&rules, unit, &plugged(4, Some("A")), When::Allocate).is_empty(), "read late");
+    assert!(refusals(&rules, unit, &plugged(9, None), When::Allocate).is_empty(), "as far as anybody can tell");
+    let expected = ["ttyUSB0: another device is at its place: its serial is A, was none"];
+    assert_eq!(refusals(&rules, unit, &plugged(9, Some("A")), When::Allocate), expected);
+}
+
+#[test]
 fn a_path_is_whatever_is_there_of_its_sort() {
     let rules = one(paths(&["/dev/a"]));
     let at = |kind| {

@@ -1,9 +1,11 @@
-//! Asks the kubelet who holds what: at the start, after each allocation, and at every audit. It has no way to tell by itself.
+//! Asks the kubelet who holds what: at the start, after each allocation, when it comes, and at every audit. It has no way to
+//! tell by itself.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use outrigger_host::Changes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -23,19 +25,34 @@ pub struct Told {
     pub asked: Instant,
 }
 
-/// Asks until `stop`, every `audit` and shortly after each request; tells what it hears.
+/// How often a kubelet that has just come is asked again until it answers, and after how long.
+const COMING: (u32, Duration) = (10, Duration::from_millis(100));
+
+/// When to ask.
+#[derive(Debug)]
+pub struct Occasions {
+    /// However little happens.
+    pub audit: Duration,
+    /// Shortly after each of these.
+    pub requests: mpsc::Receiver<()>,
+    /// At once when the kubelet's socket comes: it has been started, and will soon be shown lists.
+    pub comes: Changes,
+}
+
+/// Asks until `stop`; tells what it hears.
 pub async fn ask(
     socket: PathBuf,
-    audit: Duration,
-    mut requests: mpsc::Receiver<()>,
+    mut when: Occasions,
     told: watch::Sender<Option<Told>>,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
     let mut was_deaf = false;
+    let mut is_coming = 0;
     loop {
-        let asked = Instant::now();
+        let (asked, mut next) = (Instant::now(), when.audit);
         match claims::holders(&socket).await {
             Ok(holders) => {
+                is_coming = 0;
                 if std::mem::take(&mut was_deaf) {
                     info!("The kubelet tells who holds devices again");
                 }
@@ -45,6 +62,10 @@ pub async fn ask(
                     is_new
                 });
             }
+            Err(_) if is_coming > 0 => {
+                is_coming -= 1;
+                next = COMING.1;
+            }
             Err(error) if was_deaf => debug!("Still nobody tells who holds devices: {}", told_whole(error)),
             Err(error) => {
                 was_deaf = true;
@@ -53,10 +74,11 @@ pub async fn ask(
         }
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            () = sleep(audit) => (),
-            Some(()) = requests.recv() => {
+            () = sleep(next) => (),
+            () = when.comes.changed() => is_coming = COMING.0,
+            Some(()) = when.requests.recv() => {
                 sleep(SETTLE).await;
-                while requests.try_recv().is_ok() {}
+                while when.requests.try_recv().is_ok() {}
             }
         }
     }

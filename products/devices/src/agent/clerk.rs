@@ -12,10 +12,12 @@
 //!
 //! What it does not do: it changes nothing that others see. A verdict that is not accepted leaves no trace.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -30,8 +32,9 @@ use super::ledger::{Elsewhere, News};
 use super::metrics::Metrics;
 use super::offers::{self, Lists};
 use super::report;
+use crate::claims::Holders;
 use crate::inventory::Inventory;
-use crate::locks::{KIND, may_open, nodes, who};
+use crate::locks::{KIND, may_open, nodes, pods_claim, who};
 use crate::survey::Followed;
 
 /// All that looking and deciding needs.
@@ -49,7 +52,7 @@ pub struct Clerk {
     /// Whose processes have them, where none is root's and that can be told.
     ordinary: BTreeMap<String, Vec<Credentials>>,
     /// Who had the others' locks at the last decision.
-    seen: BTreeMap<String, String>,
+    seen: (Holders, BTreeMap<String, String>),
     /// The last decision that was accepted.
     decision: Option<Arc<Decision>>,
     lists: Lists,
@@ -146,17 +149,17 @@ impl Clerk {
     /// Decides by the last look and the claims that it knows of.
     pub fn decide(&mut self, now: Duration) -> Verdict {
         self.seen = self.others();
-        self.claims.elsewhere.clone_from(&self.seen);
+        self.claims.elsewhere.clone_from(&self.seen.1);
         let none = State::default();
         let previous = self.decision.as_ref().map_or(&none, |decision| &decision.next);
         let decide = |claims: &Claims| self.inventory.decide(&self.picture, claims, previous, now);
         if !self.ordinary.is_empty() {
             // What a lock is for is known of what is listed: of all, where nobody else has any.
-            let free = decide(&Claims { elsewhere: BTreeMap::new(), ..self.claims.clone() });
+            let free = decide(&Claims { elsewhere: BTreeMap::new(), ..self.all_claims().into_owned() });
             let count = self.ordinary_that_count(&free);
             self.claims.elsewhere.retain(|name, _| count.get(name).copied().unwrap_or(true));
         }
-        let decision = decide(&self.claims);
+        let decision = decide(&self.all_claims());
         let lists = offers::lists(&decision, &self.lists);
         Verdict { decided: Decided { inventory: Arc::clone(&self.inventory), decision: Arc::new(decision) }, lists }
     }
@@ -182,10 +185,30 @@ impl Clerk {
         of_ordinary.collect()
     }
 
-    /// Who else has locks, in words. An older instance may hold some that we wait for.
-    fn others(&self) -> BTreeMap<String, String> {
-        let others = self.elsewhere.iter().filter(|(name, _)| !self.ours.contains(*name));
-        others.map(|(name, holder)| (name.clone(), who(holder))).collect()
+    /// Who else has locks, in words. An older instance may hold some that we wait for. What another instance gave to a pod
+    /// of this node is a claim like our own, though the kubelet has not told us of it yet.
+    fn others(&self) -> (Holders, BTreeMap<String, String>) {
+        let (mut by_another, mut elsewhere) = (Holders::new(), BTreeMap::new());
+        for (name, holder) in self.elsewhere.iter().filter(|(name, _)| !self.ours.contains(*name)) {
+            match pods_claim(holder) {
+                Some(key) => drop(by_another.insert(key, who(holder))),
+                None => drop(elsewhere.insert(name.clone(), who(holder))),
+            }
+        }
+        (by_another, elsewhere)
+    }
+
+    /// The claims that a decision is by.
+    fn all_claims(&self) -> Cow<'_, Claims> {
+        let (by_another, _) = &self.seen;
+        if by_another.is_empty() {
+            return Cow::Borrowed(&self.claims);
+        }
+        let mut claims = self.claims.clone();
+        for (key, who) in by_another {
+            claims.held.entry(key.clone()).or_insert_with(|| who.clone());
+        }
+        Cow::Owned(claims)
     }
 }
 
@@ -198,7 +221,35 @@ type Errand = Box<dyn FnOnce(&mut Clerk) -> Done + Send>;
 pub struct Office {
     errands: std::sync::mpsc::Sender<Errand>,
     done: mpsc::Receiver<Done>,
-    is_out: bool,
+    out: Option<Out>,
+}
+
+thread_local! {
+    static ERRANDS: Arc<AtomicUsize> = Arc::default();
+}
+
+/// How many errands the clerks of this thread's agents are out for. Their threads are not the runtime's, so that a test with
+/// a paused clock must let no time pass meanwhile.
+pub fn errands() -> usize {
+    ERRANDS.with(|errands| errands.load(Ordering::Relaxed))
+}
+
+/// One errand, counted as long as it lasts.
+#[derive(Debug)]
+struct Out(Arc<AtomicUsize>);
+
+impl Out {
+    fn begin() -> Self {
+        let errands = ERRANDS.with(Arc::clone);
+        errands.fetch_add(1, Ordering::Relaxed);
+        Self(errands)
+    }
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Office {
@@ -217,29 +268,29 @@ impl Office {
             }
         };
         thread::Builder::new().name("clerk".to_owned()).spawn(work)?;
-        Ok(Self { errands, done, is_out: false })
+        Ok(Self { errands, done, out: None })
     }
 
     /// Whether the clerk has nothing to do.
     pub fn is_in(&self) -> bool {
-        !self.is_out
+        self.out.is_none()
     }
 
     /// Sends it out; one errand at a time.
     pub fn send(&mut self, errand: impl FnOnce(&mut Clerk) -> Done + Send + 'static) {
         debug_assert!(self.is_in(), "one errand at a time");
-        self.is_out = true;
+        self.out = Some(Out::begin());
         // Where the thread has ended, `back` says so.
         let _ = self.errands.send(Box::new(errand));
     }
 
     /// Waits until it is back. Safe to drop and call again.
     pub async fn back(&mut self) -> anyhow::Result<Done> {
-        if !self.is_out {
+        if self.out.is_none() {
             return pending().await;
         }
         let done = self.done.recv().await.context("looking at the machine has failed")?;
-        self.is_out = false;
+        self.out = None;
         Ok(done)
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use outrigger_device_core::answer::{Answer, answer};
 use outrigger_device_core::decide::{Finding, Listed, Reason, Status};
 use outrigger_device_core::refuse::{When, refuse};
+use outrigger_device_core::unit::Unit;
 use outrigger_device_plugin::{Allocation, DeviceNode, Mount, Refusal};
 
 use super::desk::{Decided, Denied};
@@ -36,7 +37,7 @@ impl Counter<'_> {
                 let may_pass = listed.status == Status::Vanished;
                 return Err(self.denied(id, &listed.unit.name(), &why(&listed.reasons), may_pass));
             }
-            self.same(id, listed, When::Allocate)?;
+            self.same(id, &listed.unit, When::Allocate)?;
             units.push(&listed.unit);
         }
         for (place, unit) in units.iter().enumerate() {
@@ -53,9 +54,14 @@ impl Counter<'_> {
         Ok(resource.map(|resource| allocation(answer(resource, &units))).unwrap_or_default())
     }
 
-    /// Whether these devices are still what was given.
-    pub fn pre_start(&self, ids: &[String]) -> Result<(), Denied> {
-        ids.iter().try_for_each(|id| self.same(id, self.listed(id)?, When::Start))
+    /// Whether these devices are still what was given. One that tells nothing of itself is known by its place, where
+    /// another one may be by now: it must be as it was.
+    pub fn pre_start(&self, ids: &[String], ledger: &Ledger) -> Result<(), Denied> {
+        ids.iter().try_for_each(|id| {
+            let listed = &self.listed(id)?.unit;
+            let given = ledger.given(listed).filter(|unit| unit.body.parts.iter().any(|part| part.is_weak));
+            self.same(id, given.unwrap_or(listed), When::Start)
+        })
     }
 
     fn listed(&self, id: &str) -> Result<&Listed, Denied> {
@@ -73,10 +79,10 @@ impl Counter<'_> {
     }
 
     /// Looks at the unit's devices afresh.
-    fn same(&self, id: &str, listed: &Listed, when: When) -> Result<(), Denied> {
+    fn same(&self, id: &str, unit: &Unit, when: When) -> Result<(), Denied> {
         let inventory = &self.decided.inventory;
-        let fresh = inventory.survey.fresh(&listed.unit, &inventory.rules);
-        let refusals = refuse(&inventory.rules, &listed.unit, &fresh, when);
+        let fresh = inventory.survey.fresh(unit, &inventory.rules);
+        let refusals = refuse(&inventory.rules, unit, &fresh, when);
         let Some(first) = refusals.first() else { return Ok(()) };
         let reasons: Vec<String> = refusals.iter().map(|refusal| refusal.reason.to_string()).collect();
         Err(self.denied(

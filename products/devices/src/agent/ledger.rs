@@ -24,7 +24,7 @@ use outrigger_host::devices::Roots;
 use outrigger_host::{Attempt, LockError, LockHolder, Locks, MachineLock};
 
 use crate::claims::Holders;
-use crate::locks::{KIND, try_lock};
+use crate::locks::{Door, KIND, pods_claim, try_lock};
 
 /// How long the kubelet may take from our answer until it names the pod that got it.
 const UNNAMED: Duration = Duration::from_secs(30);
@@ -109,6 +109,11 @@ impl Ledger {
         let locks = self.lock_all(unit, &kept)?;
         self.add(unit, Claim { who: None, since: now, unit: unit.clone(), locks });
         Ok(())
+    }
+
+    /// A unit as a pod was given it, where one has it.
+    pub fn given(&self, unit: &Unit) -> Option<&Unit> {
+        self.claims.get(&key(unit)).map(|claim| &claim.unit)
     }
 
     /// Ends a claim; its locks are free when the answer is dropped.
@@ -250,7 +255,11 @@ impl Ledger {
             let lock = match kept.get(&name) {
                 Some(lock) => Ok(Some(lock.clone())),
                 None if self.held.contains_key(&name) => Ok(None),
-                None => self.lock(&name, unit, A_POD).map(Some),
+                None => match self.lock(&name, unit, A_POD) {
+                    // An older instance gave it to a pod that has ended, and does not know it yet: the kubelet does.
+                    Err(Taken::Elsewhere(holder)) if pods_claim(&holder).as_ref() == Some(&key(unit)) => Ok(None),
+                    lock => lock.map(Some),
+                },
             };
             match lock {
                 Ok(lock) => {
@@ -294,7 +303,7 @@ impl Ledger {
 
     fn lock(&self, name: &str, unit: &Unit, who: &str) -> Result<MachineLock, Taken> {
         let Some(locks) = &self.locks else { return Err(Taken::Elsewhere(LockHolder::default())) };
-        match try_lock(locks, name, unit, who, &self.roots) {
+        match try_lock(locks, name, unit, (Door::Kubelet, who), &self.roots) {
             Ok(Attempt::Locked(lock)) => Ok(lock),
             Ok(Attempt::Held(holder)) => Err(Taken::Elsewhere(holder)),
             Err(error) => Err(Taken::Unknown(error)),

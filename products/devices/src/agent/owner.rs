@@ -209,23 +209,29 @@ impl Owner {
     fn take(&mut self, done: Done, changes: &mut Changes) {
         match done {
             Done::Looked { followed, elsewhere } => {
-                self.elsewhere = elsewhere;
-                self.ledger.retry(&self.elsewhere);
-                self.wait_for_locks();
+                self.see_locks(elsewhere);
                 self.send_to_decide();
                 changes.follow(&followed);
                 self.out.metrics.sources(changes.is_polling(), changes.counts());
             }
             Done::LocksSeen { changed, elsewhere } => {
-                self.elsewhere = elsewhere;
-                self.ledger.retry(&self.elsewhere);
-                self.wait_for_locks();
+                self.see_locks(elsewhere);
                 self.due.decide |= changed;
             }
             Done::Decided(verdict) if self.still_holds(&verdict) => self.tell(verdict),
             Done::Decided(_) => self.send_to_decide(),
             Done::Reported => (),
         }
+    }
+
+    /// Takes over who else has locks. Where that is another instance of this process, a pod has got something from it.
+    fn see_locks(&mut self, elsewhere: Elsewhere) {
+        if !elsewhere.keys().eq(self.elsewhere.keys()) {
+            let _ = self.out.ask_claims.try_send(());
+        }
+        self.elsewhere = elsewhere;
+        self.ledger.retry(&self.elsewhere);
+        self.wait_for_locks();
     }
 
     /// Whether a verdict is the same with what was given while the clerk decided. A unit that it offers to everybody is
@@ -297,7 +303,7 @@ impl Owner {
                 let _ = reply.send(given);
             }
             What::PreStart(reply) => {
-                let _ = reply.send(counter.pre_start(&ids));
+                let _ = reply.send(counter.pre_start(&ids, &self.ledger));
             }
         }
     }

@@ -15,7 +15,7 @@ use rustix::fs::{Access, access};
 
 use super::offered;
 use crate::claims::Holders;
-use crate::locks::{try_lock, who};
+use crate::locks::{Door, try_lock, who};
 
 /// Chooses for one pod.
 pub struct Chooser<'c> {
@@ -112,10 +112,11 @@ impl<'c> Chooser<'c> {
         let mut locks = Vec::new();
         for name in unit.locks() {
             let (locked, roots) = &self.locks;
-            let attempt = try_lock(locked, &name, unit, &pod, roots).map_err(|error| ClaimError::Refused {
-                resource: unit.body.resource.to_string(),
-                why: format!("{:#}", anyhow::Error::new(error)),
-            })?;
+            let attempt =
+                try_lock(locked, &name, unit, (Door::Run, &pod), roots).map_err(|error| ClaimError::Refused {
+                    resource: unit.body.resource.to_string(),
+                    why: format!("{:#}", anyhow::Error::new(error)),
+                })?;
             match attempt {
                 Attempt::Locked(lock) => locks.push(lock),
                 Attempt::Held(holder) => {

@@ -233,6 +233,7 @@ fn authorized(device: &UsbDevice) -> Against {
 /// What tells it from another one in the same port.
 pub(super) fn usb_identity(device: &UsbDevice) -> UsbIdentity {
     UsbIdentity {
+        device: device.device,
         name: device.name.clone(),
         vendor: device.vendor,
         product: device.product,
