@@ -50,12 +50,18 @@ fn until_allocatable(cluster: &Cluster, resource: &str, count: &str) {
 }
 
 #[test]
-fn the_chart_gives_devices_and_a_second_pod_waits_until_the_first_ends() {
+fn devices_reach_pods_by_the_chart_and_by_the_replaced_projects_manifests() {
     let cluster = Cluster::up("devices", &[]).unwrap();
     install(&cluster);
     until_allocatable(&cluster, RESOURCE, "1");
     until_allocatable(&cluster, "example.com/fuse", "10");
+    a_second_pod_waits_until_the_first_ends(&cluster);
+    a_restart_of_the_kubelet_leaves_pods_alone(&cluster);
+    manifests_of_replaced_projects_run_as_they_are(&cluster);
+    cluster.down().unwrap();
+}
 
+fn a_second_pod_waits_until_the_first_ends(cluster: &Cluster) {
     cluster.apply(&pod("first", &[RESOURCE, "example.com/fuse"])).unwrap();
     cluster.until_ready("default", "pod/first").unwrap();
     cluster.until("default", "slot left\nfuse", &["logs", "first"]).unwrap();
@@ -66,7 +72,9 @@ fn the_chart_gives_devices_and_a_second_pod_waits_until_the_first_ends() {
     cluster.kubectl(&["delete", "pod/first"]).unwrap();
     cluster.until_ready("default", "pod/second").unwrap();
     cluster.until("default", "slot left", &["logs", "second"]).unwrap();
+}
 
+fn a_restart_of_the_kubelet_leaves_pods_alone(cluster: &Cluster) {
     let started = ["get", "pod/second", "--output=jsonpath={.status.containerStatuses[0].containerID}"];
     let container = cluster.kubectl(&started).unwrap();
     output(cluster.command("restart").arg("kubelet")).unwrap();
@@ -78,7 +86,24 @@ fn the_chart_gives_devices_and_a_second_pod_waits_until_the_first_ends() {
             Ok(metrics.lines().any(|line| line == count))
         })
         .unwrap();
-    until_allocatable(&cluster, RESOURCE, "1");
+    until_allocatable(cluster, RESOURCE, "1");
     assert_eq!(cluster.kubectl(&started).unwrap(), container, "a running pod is not touched");
-    cluster.down().unwrap();
+}
+
+fn manifests_of_replaced_projects_run_as_they_are(cluster: &Cluster) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/replaced");
+    for (name, daemonset) in
+        [("generic-device-plugin", "generic-device-plugin"), ("simple-device-plugin", "sata-device-plugin")]
+    {
+        let manifest = folder.join(name).join("daemonset.yaml");
+        cluster.kubectl(&["apply", "--filename", &manifest.to_string_lossy()]).unwrap();
+        let rollout = ["rollout", "status", "--namespace=kube-system", "--timeout=180s"];
+        let set = format!("daemonset/{daemonset}");
+        let rolled = cluster.kubectl(&[&rollout[..], &[&set]].concat());
+        rolled.unwrap_or_else(|error| panic!("{error:#}\n{}", cluster.explain("kube-system")));
+    }
+    until_allocatable(cluster, "squat.ai/fuse", "10");
+    cluster.apply(&pod("replaced", &["squat.ai/fuse"])).unwrap();
+    cluster.until_ready("default", "pod/replaced").unwrap();
+    cluster.until("default", "slot\nfuse", &["logs", "replaced"]).unwrap();
 }
