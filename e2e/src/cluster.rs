@@ -17,13 +17,14 @@ pub struct Cluster {
     name: String,
     kubeconfig: PathBuf,
     bin: PathBuf,
+    is_down: bool,
 }
 
 impl Cluster {
     /// Starts one of a name that is this process's own, or finds it running. It ends with this process at the latest.
     pub fn up(name: &str, options: &[&str]) -> Result<Self> {
         let name = own_name(name);
-        let mut cluster = Self { name, kubeconfig: PathBuf::new(), bin: PathBuf::new() };
+        let mut cluster = Self { name, kubeconfig: PathBuf::new(), bin: PathBuf::new(), is_down: false };
         let said = output(up_of(&cluster.name, std::process::id()).args(options))?;
         let exports = said.lines().find_map(|line| line.strip_prefix("export KUBECONFIG="));
         let exported = exports.and_then(|rest| rest.split_once(" PATH="));
@@ -119,14 +120,18 @@ impl Cluster {
     }
 
     /// Ends it, and fails where that fails.
-    pub fn down(self) -> Result<()> {
-        output(&mut self.command("down")).map(drop)
+    pub fn down(mut self) -> Result<()> {
+        let down = output(&mut self.command("down")).map(drop);
+        self.is_down = down.is_ok();
+        down
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let _ = output(&mut self.command("down"));
+        if !self.is_down {
+            let _ = output(&mut self.command("down"));
+        }
     }
 }
 

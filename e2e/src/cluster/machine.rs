@@ -16,16 +16,16 @@ const PLACES: &[&str] = &[
     "/etc/containerd",
     "/etc/kubernetes",
     "/etc/nri",
-    "/opt",
+    "/opt/cni",
+    "/opt/containerd",
+    "/opt/nri",
     "/root/.kube",
     "/run/cdi",
     "/run/cluster",
     "/run/containerd",
     "/run/kubernetes",
-    "/run/netns",
     "/run/nri",
     "/run/sysctl",
-    "/run/xtables.lock",
     "/usr/libexec/kubernetes",
     "/var/lib/cni",
     "/var/lib/containerd",
@@ -62,14 +62,16 @@ pub fn look() -> Result<BTreeSet<String>> {
         seen.extend(marked.map(|line| format!("{command}: {line}")));
     }
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot read mounts")?;
-    let is_marked = |line: &&str| line.contains("/cluster/state/") || PLACES.iter().any(|place| line.contains(place));
+    let own = ["/cluster/state/", "/netns/cni-"];
+    let is_marked =
+        |line: &&str| own.iter().any(|mark| line.contains(mark)) || PLACES.iter().any(|place| line.contains(place));
     seen.extend(mounts.lines().filter(is_marked).map(|line| format!("mount: {line}")));
     for name in SYSCTLS {
         let value = fs::read_to_string(Path::new("/proc/sys").join(name)).unwrap_or_default();
         seen.insert(format!("{name}: {}", value.trim()));
     }
     for place in PLACES {
-        list(Path::new(place), 2, &mut seen);
+        list(Path::new(place), 1, &mut seen);
     }
     Ok(seen)
 }
