@@ -182,7 +182,7 @@ async fn g05_ids_stay_over_re_plugs_and_while_optional_parts_come_and_go() {
     assert_eq!(ids_of("hub-before").await, ids_of("hub-after").await, "whatever its numbers are after the re-plug");
 
     let text = "devices: [{resource: v.io/rig, health: {healthyAfter: 20ms}, \
-                groups: [{paths: [{path: '/dev/port'}, {path: '/dev/light*', optional: true}]}]}]";
+                groups: [{paths: [{path: '/dev/port'}, {path: /dev/light, optional: true}]}]}]";
     let mut node = Node::new(text).await;
     fs::write(node.path("host/dev/port"), "").unwrap();
     node.start();

@@ -7,7 +7,7 @@ use crate::decide::{Reason, Status};
 use crate::gdp::{self, Matches};
 use crate::ids::{Kind, short};
 use crate::picture::{NodeKind, PathMatch};
-use crate::rules::{CountedRule, Group, PathKind, PathRule};
+use crate::rules::{CountedRule, Group, PathKind, PathPattern, PathRule};
 use crate::unit::{Expected, Give, Part, Sort};
 
 /// The last part of a path.
@@ -88,12 +88,19 @@ fn unit(group: &Group, rules: &[PathRule], chosen: &[(usize, &PathMatch)]) -> Ma
 }
 
 /// What of it the unit is known by: an optional path comes and goes, and the unit is the same. That holds where its other paths
-/// tell it from all units of its group: one of them is used once.
+/// tell it from all units of its group, since one of them is used once, and where no optional one could move between units,
+/// since each is a plain path.
 fn identity(rules: &[PathRule], chosen: &[(usize, &PathMatch)]) -> String {
     let is_needed = |rule: &usize| !rules[*rule].optional;
-    let is_told_by_needed = chosen.iter().any(|(rule, _)| is_needed(rule) && rules[*rule].limit <= 1);
+    let is_told_by_needed = chosen.iter().any(|(rule, _)| is_needed(rule) && rules[*rule].limit <= 1)
+        && rules.iter().filter(|rule| rule.optional).all(|rule| is_plain(&rule.path));
     let known_by = chosen.iter().filter(|(rule, _)| !is_told_by_needed || is_needed(rule));
     known_by.map(|(_, found)| found.path.as_str()).collect::<Vec<_>>().join("\0")
+}
+
+/// Whether a pattern can only match itself.
+fn is_plain(pattern: &PathPattern) -> bool {
+    matches!(pattern, PathPattern::Glob(text) if !text.contains(['*', '?', '[', '\\']))
 }
 
 fn take(found: &PathMatch) -> Footprint {
