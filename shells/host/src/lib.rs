@@ -8,6 +8,7 @@ pub mod devices;
 pub mod events;
 pub mod kernel;
 mod locks;
+pub mod memory;
 pub mod names;
 mod sys;
 pub mod users;

@@ -20,9 +20,11 @@ use std::time::Duration;
 
 use outrigger_device_core::decide::Listed;
 use outrigger_device_core::rules::{Resource, Rules, Select};
+use outrigger_host::memory;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use super::ask::Told;
 use super::clerk::{Clerk, Done, Office, Verdict};
@@ -41,6 +43,9 @@ const REST: Duration = Duration::from_millis(20);
 /// The least time between two looks at locks; and how long until one is looked at again that somebody else has, for nothing
 /// tells that it is free.
 const LOCKS_REST: Duration = Duration::from_secs(1);
+
+/// How long after the start nothing of it is needed any more.
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// What the owner is told.
 #[derive(Debug)]
@@ -78,6 +83,8 @@ pub struct Owner {
     /// Who else has locks, as was seen last.
     elsewhere: Elsewhere,
     begun: Instant,
+    /// Whether what only the start needed has left the memory.
+    is_settled: bool,
     due: Due,
     out: Outbox,
 }
@@ -106,7 +113,8 @@ impl Owner {
     pub fn begin(clerk: Clerk, first: Verdict, ledger: Ledger, out: Outbox) -> io::Result<Self> {
         let (now, elsewhere) = (Instant::now(), clerk.elsewhere());
         let due = Due { inventory: None, look: None, locks: None, decide: false, looked: now, locks_looked: now };
-        let mut owner = Self { office: Office::open(clerk)?, ledger, elsewhere, begun: now, due, out };
+        let mut owner =
+            Self { office: Office::open(clerk)?, ledger, elsewhere, begun: now, is_settled: false, due, out };
         owner.tell(first);
         Ok(owner)
     }
@@ -186,7 +194,12 @@ impl Owner {
             (self.due.look, self.due.looked) = (None, now);
             (self.due.locks, self.due.locks_looked) = (None, now);
             let (news, inventory) = (self.ledger.take_news(), self.due.inventory.take());
-            self.office.send(|clerk| {
+            let is_settled = self.begun.elapsed() >= SETTLED && !std::mem::replace(&mut self.is_settled, true);
+            self.office.send(move |clerk| {
+                if is_settled {
+                    let bytes = memory::forget_executable();
+                    debug!("Of the executable {bytes} bytes were in memory, most of them for the start alone");
+                }
                 clerk.learn(news);
                 if let Some(inventory) = inventory {
                     clerk.go_by(inventory);
