@@ -84,10 +84,10 @@ pub fn soak(project: &Project, args: &SoakArgs) -> Result<()> {
     }
 }
 
-/// What only devices have: the life of the node agent beside a kubelet, which is a test of the executable.
+/// What only devices have: the life of the node agent beside a kubelet, and the fight for disks, tests of the executable.
 fn soak_devices(project: &Project) -> Result<()> {
     step::timed("soak devices: the node agent's life", || {
-        let which = ["--package", "outrigger", "--test", "devices_life"].map(str::to_owned);
+        let which = ["--package", "outrigger", "--test", "devices_life", "--test", "devices_fight"].map(str::to_owned);
         step::command(soak_test(project, None, &which).arg("--nocapture"))
     })
 }
