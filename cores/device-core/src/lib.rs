@@ -14,12 +14,13 @@
 //!
 //! Read in this order: [`rules`] and [`picture`] are what goes in, [`mod@decide`] is the decision and what comes out,
 //! [`mod@unit`] is what a pod gets, [`refuse`] and [`answer`] are what happens when it is handed out, [`prefer`] chooses among
-//! free ones. [`ids`], [`gdp`] and [`pattern`] are the small parts.
+//! free ones. [`hold`] are the locks. [`ids`], [`gdp`] and [`pattern`] are the small parts.
 
 pub mod answer;
 pub mod checks;
 pub mod decide;
 pub mod gdp;
+pub mod hold;
 pub mod ids;
 pub mod pattern;
 pub mod picture;

@@ -29,7 +29,7 @@ impl Choice {
         let text = |numa: &[u32]| numa.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
         let part = unit.body.parts.first();
         let controller = part.map(|part| part.controller.clone()).unwrap_or_default();
-        let device = part.map(|part| part.lock.clone()).unwrap_or_default();
+        let device = part.map(|part| part.hold.device()).unwrap_or_default();
         Self { id: Arc::clone(&unit.id), place: [text(&unit.body.numa), controller, device] }
     }
 }

@@ -1,8 +1,10 @@
 //! What a pod gets for one id: one or more parts of the host, handed out together.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::hold::{Hold, Mode};
 use crate::ids::Kind;
 use crate::picture::DeviceNumber;
 use crate::rules::{Child, Owner};
@@ -40,9 +42,34 @@ pub struct Body {
 }
 
 impl Unit {
-    /// The names of the machine's locks that whoever uses this unit holds, one for each physical device.
-    pub fn locks(&self) -> impl Iterator<Item = String> + '_ {
-        self.body.parts.iter().map(|part| crate::ids::replica(&part.lock, self.replica, self.body.count))
+    /// The names of the machine's locks that whoever uses this unit holds, sorted. Whatever rule names a device, two units
+    /// of it have one in common.
+    pub fn locks(&self) -> impl Iterator<Item = String> + use<> {
+        self.modes().into_keys()
+    }
+
+    /// Whether one of its locks is held with others: one that is not is this unit's alone.
+    pub fn shares(&self, lock: &str) -> bool {
+        self.modes().get(lock).is_some_and(|mode| *mode != Mode::Alone)
+    }
+
+    /// The parts that a lock is for.
+    pub fn parts_of<'u>(&'u self, lock: &'u str) -> impl Iterator<Item = &'u Part> {
+        let is_of = move |part: &&Part| {
+            let mut locks = BTreeMap::new();
+            part.hold.lock(self.replica, self.body.count, &mut locks);
+            locks.contains_key(lock)
+        };
+        self.body.parts.iter().filter(is_of)
+    }
+
+    /// Its locks, and how each is held.
+    pub fn modes(&self) -> BTreeMap<String, Mode> {
+        let mut locks = BTreeMap::new();
+        for part in &self.body.parts {
+            part.hold.lock(self.replica, self.body.count, &mut locks);
+        }
+        locks
     }
 
     /// What it is called in a sentence: the names of its parts.
@@ -62,8 +89,8 @@ pub struct Part {
     pub identity: String,
     /// Whether the identity is only a position or name, and another device could come to have it.
     pub is_weak: bool,
-    /// The name of its lock, without the replica.
-    pub lock: String,
+    /// What of the machine it takes up.
+    pub hold: Hold,
     /// What the container gets.
     pub give: Give,
     /// What must still hold when it is handed out.

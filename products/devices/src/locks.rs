@@ -2,11 +2,13 @@
 //! counts. One user must not be able to keep all devices from all others: an ordinary user's lock counts only for what that
 //! user may open. Only root can tell, and only where it sees all processes; in doubt a lock counts.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use outrigger_device_core::decide::Decision;
 use outrigger_device_core::unit::Unit;
 use outrigger_host::devices::Roots;
-use outrigger_host::{Attempt, Credentials, LockError, LockHolder, Locks};
+use outrigger_host::{Attempt, Credentials, LockError, LockHolder, Locks, Wish};
 use serde_json::json;
 
 /// The kind of lock that devices have.
@@ -30,7 +32,8 @@ impl Door {
     }
 }
 
-/// Tries to lock one device of a unit, for whoever it is given to through a door. The lock of users who may not open the device does not count.
+/// Tries for one lock of a unit, for whoever it is given to through a door: alone, or with others where the unit shares it.
+/// The lock of users who may not open the device does not count.
 pub fn try_lock(
     locks: &Locks,
     name: &str,
@@ -40,7 +43,8 @@ pub fn try_lock(
 ) -> Result<Attempt, LockError> {
     let text = json!({"who": who, "door": door.word(), "resource": &*unit.body.resource, "id": &*unit.id});
     let nodes = nodes(unit, name, roots);
-    locks.try_lock_against(KIND, name, &text.to_string(), |user| may_open(user, &nodes))
+    let wish = Wish { text: &text.to_string(), shared: unit.shares(name) };
+    locks.try_lock_against(KIND, name, wish, |user| may_open(user, &nodes))
 }
 
 /// Whether a user may open a device, all of it. What has no node, as a slot, is everybody's.
@@ -50,8 +54,7 @@ pub fn may_open(user: &Credentials, nodes: &[PathBuf]) -> bool {
 
 /// The nodes of what a unit's lock of this name is for.
 pub fn nodes(unit: &Unit, name: &str, roots: &Roots) -> Vec<PathBuf> {
-    let parts = unit.body.parts.iter().zip(unit.locks()).filter(|(_, lock)| lock == name);
-    parts.filter_map(|(part, _)| Some(roots.at(part.give.host_path()?))).collect()
+    unit.parts_of(name).filter_map(|part| Some(roots.at(part.give.host_path()?))).collect()
 }
 
 /// The resource and id that a pod of this node has, where a node agent holds the lock for one: a process of our own user, for
@@ -64,6 +67,34 @@ pub fn pods_claim(holder: &LockHolder) -> Option<(String, String)> {
     let text = |key: &str| text[key].as_str();
     (text("door") == Some(Door::Kubelet.word()))
         .then(|| Some((text("resource")?.to_owned(), text("id")?.to_owned())))?
+}
+
+/// Who else has locks, in words, by name, without those that are the caller's own and without those that do not count.
+/// `free` is what would be offered if nobody had any.
+pub fn others(
+    locks: &Locks,
+    free: &Decision,
+    roots: &Roots,
+    is_own: impl Fn(&str) -> bool,
+) -> BTreeMap<String, String> {
+    let mut holders = locks.holders(KIND, is_own);
+    if holders.is_empty() {
+        return BTreeMap::new();
+    }
+    let users = locks.users(KIND, holders.keys().map(String::as_str)).unwrap_or_default();
+    let is_ordinary = |users: &Vec<Credentials>| !users.is_empty() && users.iter().all(|user| user.uid != 0);
+    let ordinary: BTreeMap<String, Vec<Credentials>> =
+        users.into_iter().filter(|(_, users)| is_ordinary(users)).collect();
+    let units =
+        free.lists.iter().flat_map(|list| &list.listed).map(|listed| &listed.unit).filter(|_| !ordinary.is_empty());
+    for (unit, name) in units.flat_map(|unit| unit.locks().map(move |name| (unit, name))) {
+        let Some(users) = ordinary.get(&name) else { continue };
+        let nodes = nodes(unit, &name, roots);
+        if !users.iter().any(|user| may_open(user, &nodes)) {
+            holders.remove(&name);
+        }
+    }
+    holders.into_iter().map(|(name, holder)| (name, who(&holder))).collect()
 }
 
 /// Whoever holds a lock, in words: the name that it wrote, else its process.

@@ -2,6 +2,7 @@
 //!
 //! What it does not do: it remembers nothing and judges nothing.
 
+mod behind;
 mod changes;
 mod convert;
 
@@ -84,7 +85,8 @@ impl Survey {
         let scope = Scope::Only { disks: list(disks), usb: list(usb), nodes: list(nodes) };
         let mut picture = if is_any { self.devices(&scope) } else { Picture::default() };
         let reads_ends = wants_empty(rules, unit);
-        picture.block.iter_mut().for_each(|disk| self.probe(disk, unit, reads_ends));
+        let is_part = |name: &str| unit.body.parts.iter().any(|part| part.name == name);
+        picture.block.iter_mut().for_each(|disk| self.probe(disk, is_part, reads_ends));
         picture.found.extend(found);
         picture
     }
@@ -102,10 +104,11 @@ impl Survey {
             // Our configuration has no regular expressions.
             PathPattern::Regex(_) => None,
         });
-        Picture { found: found.collect(), ..picture }
+        self.with_behind(Picture { found: found.collect(), ..picture })
     }
 
-    fn at(&self, at: &str) -> PathMatch {
+    /// What is at a path now.
+    pub fn at(&self, at: &str) -> PathMatch {
         convert::path(path(&self.roots, at))
     }
 
@@ -118,9 +121,14 @@ impl Survey {
         parent.unwrap_or_else(|| name.to_owned())
     }
 
-    /// Fills in what only opening tells, of the parts that are in the unit.
-    fn probe(&self, disk: &mut BlockDevice, unit: &Unit, reads_ends: bool) {
-        let is_part = |name: &str| unit.body.parts.iter().any(|part| part.name == name);
+    /// Opens disks and partitions of a picture for a moment, by their names: whether somebody has them for himself.
+    pub fn open(&self, picture: &mut Picture, names: &[String]) {
+        let is_one = |name: &str| names.iter().any(|one| one == name);
+        picture.block.iter_mut().for_each(|disk| self.probe(disk, is_one, false));
+    }
+
+    /// Fills in what only opening tells, of disks and partitions of some names.
+    fn probe(&self, disk: &mut BlockDevice, is_part: impl Fn(&str) -> bool, reads_ends: bool) {
         let partitions = disk.partitions.iter_mut();
         let partitions = partitions.map(|partition| (&partition.name, &partition.node, &mut partition.usage));
         for (name, node, usage) in std::iter::once((&disk.name, &disk.node, &mut disk.usage)).chain(partitions) {

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use outrigger_device_core::decide::{Claims, Decision, Input, State, decide};
+use outrigger_device_core::hold::Mode;
 use outrigger_device_core::rules::{
     BlockRule, Child, EvidencePolicy, Group, Resource, Rules, Select, SerialRule, Transport, UsbRule, VideoRule,
 };
@@ -167,4 +168,14 @@ fn a_unit_is_near_to_all_that_it_is_made_of() {
     let any = one(Select::Block(BlockRule { transport: vec![Transport::Md], ..BlockRule::default() }));
     let decision = decision(&HostTree::named("two-sockets"), &any);
     assert_eq!(decision.lists[0].listed[0].unit.body.numa, [0, 1]);
+}
+
+#[test]
+fn rules_that_know_different_things_of_a_stick_lock_the_same() {
+    let tree = HostTree::named("usb-stick");
+    let locks = |select: Select| decision(&tree, &one(select)).lists[0].listed[0].unit.modes();
+    let disk = locks(Select::Block(BlockRule { transport: vec![Transport::Usb], ..BlockRule::default() }));
+    let stick = locks(Select::Usb(vec![UsbRule { vendor: Some(0x0781), ..UsbRule::default() }]));
+    let keeps_away = |(name, mode): (&String, &Mode)| stick.get(name).is_some_and(|stick| !stick.goes_with(*mode));
+    assert!(disk.iter().any(keeps_away), "{disk:?} and {stick:?}");
 }

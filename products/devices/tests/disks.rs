@@ -10,6 +10,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use harness::Node;
+use outrigger_device_core::decide::{Claims, State};
+use outrigger_devices::args::SettingsArgs;
+use outrigger_devices::inventory::Inventory;
+use outrigger_devices::settings::{Surroundings, load};
 use outrigger_kubelet_api::device_plugin::{AllocateRequest, ContainerAllocateRequest, PreStartContainerRequest};
 use outrigger_kubelet_api::{Code, Status};
 use tokio::sync::{Mutex, MutexGuard};
@@ -164,4 +168,28 @@ async fn a_disk_that_its_own_pod_has_mounted_stays_listed_over_a_restart_and_no_
     assert_eq!(view.resources[DISK].devices.keys().collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
     node.kubelet.remove_pod("a");
     node.kubelet.until(|view| view.resources[DISK].devices.is_empty()).await;
+}
+
+/// One disk by its node, by a link and by what it is, as three files say it.
+#[tokio::test]
+async fn a_disk_has_one_lock_by_whatever_rule_it_is_named() {
+    let Some(disk) = Loop::attached().await else { return };
+    let place = tempfile::tempdir().unwrap();
+    let link = place.path().join("link");
+    std::os::unix::fs::symlink(&disk.node, &link).unwrap();
+    let rule = |group: &str| format!("domain: example.com\ndevices: [{{name: disk, groups: [{group}]}}]\n");
+    let locks = |group: String| {
+        let file = place.path().join("devices.yaml");
+        std::fs::write(&file, rule(&group)).unwrap();
+        let args = SettingsArgs { config: Some(file), ..SettingsArgs::default() };
+        let configuration = load(&args, &Surroundings::default()).unwrap();
+        let (inventory, _) = Inventory::of(&configuration).unwrap();
+        let decision = inventory.decide(&inventory.picture(), &Claims::default(), &State::default(), Duration::ZERO);
+        let unit = decision.lists[0].listed[0].unit.clone();
+        unit.locks().collect::<Vec<_>>()
+    };
+    let by_kind = locks(format!("{{block: {{transport: [loop], names: [{}]}}}}", disk.name()));
+    for path in [&disk.node, &link] {
+        assert_eq!(locks(format!("{{paths: [{{path: {}}}]}}", path.display())), by_kind, "{}", path.display());
+    }
 }

@@ -6,7 +6,7 @@
 mod harness;
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
@@ -24,12 +24,13 @@ const NOBODY: u32 = 65534;
 struct Holder(Child);
 
 impl Holder {
-    async fn of(node: &Node, id: &str) -> Self {
-        let file = node.path("lock/devices").join(id);
+    async fn of(node: &Node, device: &str) -> Self {
+        let name = &lock(node, device);
+        let file = node.path("lock/devices").join(name);
         let mut command = Command::new("flock");
         command.arg("--no-fork").arg(&file).args(["sleep", "3600"]).uid(NOBODY).gid(NOBODY).current_dir("/");
         let holder = Self(command.spawn().unwrap());
-        while !Locks::at(node.path("lock")).holders("devices", |_| false).contains_key(id) {
+        while !Locks::at(node.path("lock")).holders("devices", |_| false).contains_key(name) {
             tokio::task::yield_now().await;
         }
         holder
@@ -41,6 +42,12 @@ impl Drop for Holder {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
+}
+
+/// The name of a device's lock.
+fn lock(node: &Node, name: &str) -> String {
+    let number = fs::metadata(node.path("host/dev").join(name)).unwrap().rdev();
+    format!("char-{}:{}", rustix::fs::major(number), rustix::fs::minor(number))
 }
 
 fn request(id: &str) -> AllocateRequest {
@@ -78,10 +85,10 @@ async fn a_user_who_may_not_open_a_device_keeps_it_from_nobody_and_one_who_may_d
     drop(client);
     node.stop().await;
     let (closed, open) = (&of_node["/dev/ttyUSB0"], &of_node["/dev/ttyUSB1"]);
-    for id in &ids {
-        fs::remove_file(node.path("lock/devices").join(id)).unwrap();
+    for name in ["ttyUSB0", "ttyUSB1"] {
+        fs::remove_file(node.path("lock/devices").join(lock(&node, name))).unwrap();
     }
-    let holders = (Holder::of(&node, closed).await, Holder::of(&node, open).await);
+    let holders = (Holder::of(&node, "ttyUSB0").await, Holder::of(&node, "ttyUSB1").await);
     node.start();
     let listed = node.offered(SERIAL, 1).await;
     assert_eq!(listed, std::slice::from_ref(closed), "what nobody may open is offered, and the other is not listed");

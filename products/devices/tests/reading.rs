@@ -265,7 +265,10 @@ fn g09_an_empty_device_and_a_null_group_are_refused_with_their_place() {
             "{name: ab, groups: [null]}",
             "--device:1:21: groups[0]: expected a group: a map with the keys paths or usb, found nothing",
         ),
-        ("{name: ab, groups: [{}]}", "--device:1:21: groups[0]: neither paths nor usb is given"),
+        (
+            "{name: ab, groups: [{}]}",
+            "--device:1:21: groups[0]: nothing is given that it selects by: paths or usb, or of ours block, serial, video or counted",
+        ),
     ] {
         let faults = case.theirs(&["--device", device]).unwrap_err();
         assert_eq!(faults.to_string(), told, "{device}");

@@ -40,6 +40,20 @@ use netlink::{Netlink, Received};
 /// When to look again after a uevent: udev needs some time for links and owners.
 const AGAIN: [Duration; 3] = [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(500)];
 
+/// When to look again after a mount or unmount: the kernel tells of an unmount before the file system has ended, and of that
+/// not at all. What is left to be written then takes as long as the disk does.
+const SETTLES: [Duration; 9] = [
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+    Duration::from_secs(16),
+    Duration::from_secs(32),
+];
+
 /// How often to look where the kernel does not tell.
 const POLL: Duration = Duration::from_secs(5);
 
@@ -171,7 +185,10 @@ impl Events {
                         return event;
                     }
                 }
-                () = changed(self.mounts.as_ref()) => return Event::Mounts,
+                () = changed(self.mounts.as_ref()) => {
+                    self.look_again(&SETTLES);
+                    return Event::Mounts;
+                }
                 () = changed(self.swaps.as_ref()) => return Event::Swaps,
                 () = self.directories.changed() => return Event::Paths,
                 () = sleep_until(again_at), if again.is_some() => {
@@ -187,6 +204,14 @@ impl Events {
         }
     }
 
+    /// Notes moments to look again, beside those that are to come later anyway.
+    fn look_again(&mut self, after: &[Duration]) {
+        let now = Instant::now();
+        let last = after.last().map(|after| now + *after);
+        self.again.retain(|moment| last.is_none_or(|last| *moment > last));
+        self.again.extend(after.iter().rev().map(|after| now + *after));
+    }
+
     /// What is of interest in what was received.
     fn take(&mut self, received: Received) -> Option<Event> {
         self.counts.uevents += received.uevents.len() as u64;
@@ -195,8 +220,7 @@ impl Events {
         let is_wanted = |uevent: &Uevent| self.subsystems.contains(&uevent.subsystem);
         let wanted: Vec<Uevent> = received.uevents.into_iter().filter(is_wanted).collect();
         if received.overrun || !wanted.is_empty() {
-            let now = Instant::now();
-            self.again = AGAIN.iter().rev().map(|after| now + *after).collect();
+            self.look_again(&AGAIN);
         }
         if received.overrun {
             self.counts.overruns += 1;

@@ -16,5 +16,6 @@ mod watches;
 
 pub use addresses::default_addresses;
 pub use cgroups::{Cgroup, CgroupError, CgroupLimits, CgroupUsage, Cgroups, Controller, Doors};
-pub use locks::{Attempt, Credentials, LockError, LockHolder, Locks, MachineLock};
+pub use locks::{Attempt, Credentials, LockError, LockHolder, Locks, MachineLock, Wish};
+pub use sys::unread;
 pub use watches::{Changes, Watches};

@@ -60,6 +60,15 @@ pub struct MachineLock {
     descriptor: Arc<OwnedFd>,
 }
 
+/// How a lock is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'w> {
+    /// One line that tells others who has it.
+    pub text: &'w str,
+    /// Whether others may have it too.
+    pub shared: bool,
+}
+
 /// What came of trying to lock something.
 #[derive(Debug)]
 pub enum Attempt {
@@ -120,7 +129,7 @@ impl Locks {
     /// Tries to lock one thing of a kind; `text`, one line, tells others who has it. Names are file names.
     pub fn try_lock(&self, kind: &str, name: &str, text: &str) -> Result<Attempt, LockError> {
         let mut looks = 0..LOOKS;
-        self.try_lock_beside(kind, name, text, || {
+        self.try_lock_beside(kind, name, (FlockOperation::NonBlockingLockExclusive, text), || {
             looks.next().is_some_and(|_| {
                 sleep(LOOK);
                 true
@@ -128,12 +137,18 @@ impl Locks {
         })
     }
 
+    /// Tries to lock one thing together with others who lock it so: that keeps away whoever wants it alone. Its text is that
+    /// of the last one, and [`Locks::holders`] does not tell of it.
+    pub fn try_share(&self, kind: &str, name: &str, text: &str) -> Result<Attempt, LockError> {
+        self.try_lock_beside(kind, name, (FlockOperation::NonBlockingLockShared, text), || false)
+    }
+
     /// As [`Locks::try_lock`]; `waits` lets somebody's look end, or tells that it has taken too long to be one.
     fn try_lock_beside(
         &self,
         kind: &str,
         name: &str,
-        text: &str,
+        (operation, text): (FlockOperation, &str),
         mut waits: impl FnMut() -> bool,
     ) -> Result<Attempt, LockError> {
         let directory = self.directory.join(kind);
@@ -142,7 +157,7 @@ impl Locks {
         let failed = |source| LockError { path: path.clone(), source };
         loop {
             let file = open(&path).map_err(failed)?;
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            match flock(&file, operation) {
                 Ok(()) if is_at(&file, &path) => {
                     write_text(&path, text);
                     return Ok(Attempt::Locked(MachineLock { descriptor: Arc::new(file.into()) }));
@@ -190,16 +205,20 @@ impl Locks {
         Some(files.into_iter().map(|(name, file)| (name, users.get(&file).cloned().unwrap_or_default())).collect())
     }
 
-    /// As [`Locks::try_lock`], where a lock does not count that nobody holds but users who `may` not: its file is taken away
+    /// As [`Locks::try_lock`] or [`Locks::try_share`], where a lock does not count that nobody holds but users who `may` not: its file is taken away
     /// from them. Where it cannot be told who holds it, as in a process namespace of its own, it counts.
     pub fn try_lock_against(
         &self,
         kind: &str,
         name: &str,
-        text: &str,
+        wish: Wish<'_>,
         may: impl Fn(&Credentials) -> bool,
     ) -> Result<Attempt, LockError> {
-        let attempt = self.try_lock(kind, name, text)?;
+        let try_it = || match wish {
+            Wish { text, shared: false } => self.try_lock(kind, name, text),
+            Wish { text, shared: true } => self.try_share(kind, name, text),
+        };
+        let attempt = try_it()?;
         let path = self.directory.join(kind).join(name);
         let Attempt::Held(_) = attempt else { return Ok(attempt) };
         let counts = |file: FileId| {
@@ -217,7 +236,7 @@ impl Locks {
             return Ok(attempt);
         }
         fs::remove_file(&aside).map_err(|source| LockError { path: aside, source })?;
-        self.try_lock(kind, name, text)
+        try_it()
     }
 }
 
@@ -405,10 +424,26 @@ mod tests {
         taken(locks.try_lock("devices", "a", "me").unwrap());
         let look = File::open(locks.directory().join("devices/a")).unwrap();
         flock(&look, FlockOperation::NonBlockingLockShared).unwrap();
-        let attempt = locks.try_lock_beside("devices", "a", "me", || false).unwrap();
+        let alone = (FlockOperation::NonBlockingLockExclusive, "me");
+        let attempt = locks.try_lock_beside("devices", "a", alone, || false).unwrap();
         assert!(matches!(attempt, Attempt::Held(_)), "whoever shares it for long has it");
         let mut look = Some(look);
-        taken(locks.try_lock_beside("devices", "a", "me", || look.take().is_some()).unwrap());
+        taken(locks.try_lock_beside("devices", "a", alone, || look.take().is_some()).unwrap());
+    }
+
+    #[test]
+    fn several_share_a_lock_and_keep_away_whoever_wants_it_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let locks = Locks::of_machine(place.path()).unwrap();
+        let held = |attempt: Attempt| matches!(attempt, Attempt::Held(_));
+        let both = ["one", "two"].map(|who| taken(locks.try_share("devices", "a", who).unwrap()));
+        let Attempt::Held(holder) = locks.try_lock("devices", "a", "three").unwrap() else { panic!("given beside") };
+        assert_eq!(holder.text, "two");
+        drop(both);
+        let alone = taken(locks.try_lock("devices", "a", "three").unwrap());
+        assert!(held(locks.try_share("devices", "a", "four").unwrap()));
+        drop(alone);
+        taken(locks.try_share("devices", "a", "four").unwrap());
     }
 
     #[test]
@@ -425,7 +460,8 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let locks = Locks::of_machine(place.path()).unwrap();
         let theirs = taken(locks.try_lock("devices", "a", "them").unwrap());
-        let against = |may: bool| locks.try_lock_against("devices", "a", "us", |_| may).unwrap();
+        let against =
+            |may: bool| locks.try_lock_against("devices", "a", Wish { text: "us", shared: false }, |_| may).unwrap();
         assert!(matches!(against(true), Attempt::Held(_)));
         let Some(users) = locks.users("devices", ["a"]) else {
             assert!(matches!(against(false), Attempt::Held(_)), "nobody can tell whose it is");

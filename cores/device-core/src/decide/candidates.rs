@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use super::{Finding, Input, Reason, Status};
 use crate::gdp;
+use crate::hold::Node;
 use crate::ids::{Kind, replica, short};
+use crate::picture::{ClassNode, Picture, UsbDevice};
 use crate::rules::{Group, IdScheme, Resource, Select, is_resource_name};
 use crate::unit::{Body, Give, Part};
 
@@ -76,10 +78,29 @@ pub(super) struct Candidates {
 struct Scene<'s> {
     input: &'s Input<'s>,
     identities: Identities,
+    known: BTreeMap<Node, Known<'s>>,
     missing: BTreeSet<&'static str>,
     /// Devices that some rule matches, or names.
     matched: BTreeSet<(Kind, String)>,
     others: Vec<Finding>,
+}
+
+/// A device of the picture.
+#[derive(Clone, Copy, Debug)]
+enum Known<'p> {
+    Disk(View<'p>),
+    Usb(&'p UsbDevice),
+    Node(&'p ClassNode),
+}
+
+/// Every device by its node, so that it is known whatever path leads to it.
+fn known(picture: &Picture) -> BTreeMap<Node, Known<'_>> {
+    let disks = picture.block.iter().flat_map(View::all);
+    let disks = disks.map(|view| (Node { is_block: true, number: view.number() }, Known::Disk(view)));
+    let usb = picture.usb.iter().filter_map(|usb| Some((nodes::usb_node(usb)?, Known::Usb(usb))));
+    let nodes = picture.nodes.iter();
+    let nodes = nodes.map(|node| (Node { is_block: false, number: node.number }, Known::Node(node)));
+    disks.chain(usb).chain(nodes).collect()
 }
 
 /// One unit as a group makes it.
@@ -96,7 +117,7 @@ struct Made {
 pub(super) fn all(input: &Input<'_>) -> Candidates {
     let identities = Identities::of(input.picture, &input.previous.identities);
     let (missing, matched, others) = Default::default();
-    let mut scene = Scene { input, identities, missing, matched, others };
+    let mut scene = Scene { input, identities, known: known(input.picture), missing, matched, others };
     let (mut resources, mut units) = (Vec::new(), Vec::new());
     for (rule, resource) in input.rules.resources.iter().enumerate() {
         if resource.per_match {

@@ -11,10 +11,10 @@ use super::{Input, Reason};
 use crate::rules::{Dialect, Rules, Select};
 use crate::unit::Unit;
 
-/// Who has which part, by the name of its lock.
+/// Who has which part, by what it is.
 #[derive(Debug, Default)]
 pub(super) struct Regrouped {
-    by_lock: BTreeMap<String, Vec<Had>>,
+    by_device: BTreeMap<String, Vec<Had>>,
 }
 
 #[derive(Debug)]
@@ -34,35 +34,40 @@ impl Regrouped {
         let ids = units.iter().flat_map(|unit| unit.ids.iter().map(|id| (&*unit.body.resource, &**id)));
         let made: BTreeSet<(&str, &str)> = ids.collect();
         let lives = input.previous.lives.values().flat_map(BTreeMap::values);
-        let mut by_lock: BTreeMap<String, Vec<Had>> = BTreeMap::new();
+        let mut by_device: BTreeMap<String, Vec<Had>> = BTreeMap::new();
         for unit in lives.map(|life| &life.unit) {
             let resource = &unit.body.resource;
             let who = held.get(&(resource.to_string(), unit.id.to_string()));
             let Some(who) = who.filter(|_| !made.contains(&(&**resource, &*unit.id))) else { continue };
             let may_overlap = may_overlap(input.rules, unit);
-            for lock in unit.locks() {
-                by_lock.entry(lock).or_default().push(Had {
+            for device in devices(unit) {
+                by_device.entry(device).or_default().push(Had {
                     resource: Arc::clone(resource),
                     may_overlap,
                     who: who.clone(),
                 });
             }
         }
-        Self { by_lock }
+        Self { by_device }
     }
 
     /// Who has something of this.
     pub(super) fn holder(&self, rules: &Rules, unit: &Unit) -> Option<Reason> {
-        if self.by_lock.is_empty() || is_limited(rules, unit) {
+        if self.by_device.is_empty() || is_limited(rules, unit) {
             return None;
         }
         let may_overlap = may_overlap(rules, unit);
-        let had = unit.locks().find_map(|lock| {
-            let all = self.by_lock.get(&lock)?;
+        let had = devices(unit).find_map(|device| {
+            let all = self.by_device.get(&device)?;
             all.iter().find(|had| had.resource == unit.body.resource || !(had.may_overlap && may_overlap))
         });
         had.map(|had| Reason::Elsewhere(had.who.clone()))
     }
+}
+
+/// What a unit's parts are, whatever number their nodes have: another device may come to have that of one that is gone.
+fn devices(unit: &Unit) -> impl Iterator<Item = String> {
+    unit.body.parts.iter().map(|part| crate::ids::replica(&part.hold.device(), unit.replica, unit.body.count))
 }
 
 /// Whether other resources may hand out the same.

@@ -178,7 +178,8 @@ fn what_another_door_has_is_withheld_replica_by_replica() {
     let rules = one(Group { count: 2, ..any_disk() });
     let picture = disks(vec![disk("sdb")]);
     let listed = host.decide(&rules, &picture);
-    let lock = listed.lists[0].listed[1].unit.locks().next().unwrap();
+    let unit = &listed.lists[0].listed[1].unit;
+    let lock = unit.locks().find(|lock| !unit.shares(lock)).unwrap();
     host.claims.elsewhere.insert(lock, "pod default/a".to_owned());
     let decision = host.decide(&rules, &picture);
     assert_eq!(offered(&decision).len(), 1);

@@ -5,6 +5,7 @@
 mod contest;
 mod handing_out;
 mod life;
+mod locks;
 mod properties;
 mod units;
 mod usage;

@@ -85,7 +85,10 @@ pub fn stale(decision: &Decision, holders: &Holders, metrics: &Metrics) {
             || holders.keys().filter(|(resource, _)| *resource == *list.resource).map(|(_, id)| list.unit(id));
         let unknown = claimed().filter(Option::is_none).count();
         let mut locks = BTreeSet::new();
-        let held = claimed().flatten().flat_map(|listed| listed.unit.locks());
+        let held = claimed().flatten().flat_map(|listed| {
+            let unit = &listed.unit;
+            unit.locks().filter(|lock| !unit.shares(lock))
+        });
         let doubled = held.filter(|lock| !locks.insert(lock.clone())).count();
         metrics.stale_claims(&list.resource, "unknown", unknown);
         metrics.stale_claims(&list.resource, "doubled", doubled);

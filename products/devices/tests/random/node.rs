@@ -65,8 +65,11 @@ pub struct Held {
 pub struct Run {
     /// What it has.
     pub held: Held,
-    /// Its locks, by name.
+    /// Its own locks, by name.
     pub locks: BTreeMap<String, MachineLock>,
+    /// Those that others may have too.
+    #[expect(dead_code, reason = "they are held as long as it is")]
+    pub shared: BTreeMap<String, MachineLock>,
 }
 
 /// All of it.

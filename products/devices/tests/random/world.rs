@@ -322,7 +322,15 @@ impl World {
                 continue;
             }
             let locks = self.node.locks();
-            let attempts = unit.locks().map(|name| (name.clone(), locks.try_lock(KIND, &name, "a run").unwrap()));
+            let attempt = |name: &str| {
+                let attempt = if unit.shares(name) {
+                    locks.try_share(KIND, name, "a run")
+                } else {
+                    locks.try_lock(KIND, name, "a run")
+                };
+                attempt.unwrap()
+            };
+            let attempts = unit.locks().map(|name| (name.clone(), attempt(&name)));
             let taken = attempts.filter_map(|(name, attempt)| match attempt {
                 Attempt::Locked(lock) => Some((name, lock)),
                 Attempt::Held(_) => None,
@@ -339,7 +347,8 @@ impl World {
             let held = Held { id: unit.id.to_string(), node, thing, slot };
             self.meanings.learn(&held)?;
             let told = told(std::slice::from_ref(&held));
-            self.node.runs.push(Run { held: held.clone(), locks: taken });
+            let (shared, locks) = taken.into_iter().partition(|(name, _)| unit.shares(name));
+            self.node.runs.push(Run { held: held.clone(), locks, shared });
             checks::may_be_given(&self.node, &held, resource)?;
             return Ok(format!("a run has {told}"));
         }

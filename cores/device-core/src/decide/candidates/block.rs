@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use super::identity::Identity;
+use super::nodes::{usb_above, usb_node};
 use super::usage::{View, in_use};
 use super::{Against, Footprint, Made, Scene, give_node};
 use crate::checks;
 use crate::decide::{Reason, Status};
+use crate::hold::{Hold, Node};
 use crate::ids::{Kind, short};
 use crate::picture::{Picture, Seen};
 use crate::rules::{BlockRule, EvidencePolicy, Group};
@@ -42,29 +45,52 @@ impl Scene<'_> {
     pub(super) fn disk(&mut self, group: &Group, rule: &BlockRule, view: View<'_>) -> Made {
         self.has_matched(Kind::Block, view.name());
         let part = self.disk_part(group, view);
-        let (against, footprint) = (self.disk_against(rule, view), footprint(view));
+        let (against, footprint) = (self.disk_against(rule, view), self.disk_footprint(view));
         Made { identity: part.identity.clone(), parts: vec![part], numa: view.disk.numa.clone(), against, footprint }
     }
 
     /// A disk or partition as a part of a unit.
     pub(super) fn disk_part(&self, group: &Group, view: View<'_>) -> Part {
         let disk = view.disk;
-        let known = self.identities.disk(disk);
-        let identity = match view.partition {
-            Some(partition) => format!("{}-part{}", known.text, partition.index),
-            None => known.text,
-        };
+        let Identity { text: identity, is_weak } = self.disk_identity(view);
         Part {
             kind: Kind::Block,
             name: view.name().to_owned(),
-            lock: short(Kind::Block, &identity),
+            hold: self.disk_hold(view),
             identity,
-            is_weak: known.is_weak,
+            is_weak,
             give: give_node(group, view.node(), 0, "rwm"),
             expected: Expected::Block(view.identity()),
             serial: disk.serial.clone(),
             size: Some(view.size()),
             controller: disk.controller.clone(),
+        }
+    }
+
+    fn disk_identity(&self, view: View<'_>) -> Identity {
+        let Identity { text, is_weak } = self.identities.disk(view.disk);
+        let text = view.partition.map_or(text.clone(), |partition| format!("{text}-part{}", partition.index));
+        Identity { text, is_weak }
+    }
+
+    /// The same for every rule that hands this disk or partition out.
+    pub(super) fn disk_hold(&self, view: View<'_>) -> Hold {
+        let node = |number| Node { is_block: true, number };
+        let identity = short(Kind::Block, &self.disk_identity(view).text);
+        let whole = view.partition.map(|_| node(view.disk.number));
+        let usb = usb_above(self.input.picture, &view.disk.position).and_then(usb_node);
+        Hold::of_node(Some(node(view.number())), view.node(), Some(identity)).and_of(whole).and_of(usb)
+    }
+
+    pub(super) fn disk_footprint(&self, view: View<'_>) -> Footprint {
+        let footprint = Footprint::block(view.number()).and_directories(view.node());
+        let footprint = match view.partition {
+            Some(_) => footprint.and_part("disk", &view.disk.name),
+            None => footprint.and_whole("disk", &view.disk.name),
+        };
+        match usb_above(self.input.picture, &view.disk.position) {
+            Some(usb) => footprint.and_part("usb", &usb.name),
+            None => footprint,
         }
     }
 
@@ -107,12 +133,4 @@ pub(crate) fn block_against(
         failing: state.map(|state| Reason::State(state.to_owned())).into_iter().collect(),
     };
     (against, missing)
-}
-
-fn footprint(view: View<'_>) -> Footprint {
-    let footprint = Footprint::block(view.number()).and_directories(view.node());
-    match view.partition {
-        Some(_) => footprint.and_part("disk", &view.disk.name),
-        None => footprint.and_whole("disk", &view.disk.name),
-    }
 }

@@ -7,6 +7,7 @@ use super::usage::View;
 use super::{Against, Footprint, Made, Scene, give_node};
 use crate::checks;
 use crate::decide::{Reason, Status};
+use crate::hold::Hold;
 use crate::ids::{Kind, short};
 use crate::picture::{ClassNode, Picture, UsbDevice};
 use crate::rules::{BlockRule, Child, Group, SerialRule, UnitOf, UsbIdentity as By, UsbRule, VideoRule};
@@ -34,12 +35,11 @@ impl Scene<'_> {
 
     fn bus_node(&self, group: &Group, rule: &UsbRule, device: &UsbDevice) -> Made {
         let identity = self.usb_identity(rule.identity, device);
-        let footprint = device.number.map(Footprint::character).unwrap_or_default();
-        let footprint = footprint.and_whole("usb", &device.name).and_directories(&device.node);
+        let footprint = usb_footprint(device);
         let part = Part {
             kind: Kind::Usb,
             name: device.name.clone(),
-            lock: short(Kind::Usb, &identity.text),
+            hold: Hold::of_node(usb_node(device), &device.node, Some(self.usb_lock(device))),
             identity: identity.text.clone(),
             is_weak: identity.is_weak,
             give: give_node(group, &device.node, 0, "rw"),
@@ -61,7 +61,7 @@ impl Scene<'_> {
         let mut against = authorized(device);
         let mut made: Vec<(Part, Footprint)> = Vec::new();
         if child == Child::Block {
-            let disks = picture.block.iter().filter(|disk| is_below(&disk.position, &device.name));
+            let disks = picture.block.iter().filter(|disk| disk.position.split('/').any(|step| step == device.name));
             for view in disks.map(View::whole) {
                 let disk = self.disk(group, &BlockRule::default(), view);
                 against.merge(disk.against);
@@ -130,6 +130,19 @@ impl Scene<'_> {
         cameras.collect()
     }
 
+    /// The same for every rule that hands this node out.
+    pub(super) fn node_hold(&self, node: &ClassNode) -> Hold {
+        let usb = usb_of(self.input.picture, node);
+        let identity = short(Kind::Node, &self.node_identity(node, usb).text);
+        let own = crate::hold::Node { is_block: false, number: node.number };
+        Hold::of_node(Some(own), &node.node, Some(identity)).and_of(usb.and_then(usb_node))
+    }
+
+    /// The same for every rule that hands this device out.
+    pub(super) fn usb_lock(&self, device: &UsbDevice) -> String {
+        short(Kind::Usb, &self.identities.usb(device).text)
+    }
+
     fn usb_identity(&self, by: By, device: &UsbDevice) -> Identity {
         match (by, device.serial.as_deref()) {
             (By::Port, _) => identity::by_port(device),
@@ -174,8 +187,7 @@ impl Scene<'_> {
         Part {
             kind: Kind::Node,
             name: node.name.clone(),
-            // The same for every rule that hands this node out.
-            lock: short(Kind::Node, &self.node_identity(node, usb).text),
+            hold: self.node_hold(node),
             identity: identity.text.clone(),
             is_weak: identity.is_weak,
             give: give_node(group, &node.node, number, "rw"),
@@ -217,7 +229,12 @@ fn nodes_of<'p>(picture: &'p Picture, device: &UsbDevice, rule: &UsbRule, child:
     nodes
 }
 
-fn node_footprint(node: &ClassNode) -> Footprint {
+pub(super) fn usb_footprint(device: &UsbDevice) -> Footprint {
+    let footprint = device.number.map(Footprint::character).unwrap_or_default();
+    footprint.and_whole("usb", &device.name).and_directories(&device.node)
+}
+
+pub(super) fn node_footprint(node: &ClassNode) -> Footprint {
     let footprint = Footprint::character(node.number).and_directories(&node.node);
     match &node.usb {
         Some(usb) => footprint.and_part("usb", usb),
@@ -247,12 +264,17 @@ pub(super) fn usb_of<'p>(picture: &'p Picture, node: &ClassNode) -> Option<&'p U
     picture.usb.iter().find(|device| device.name == name)
 }
 
+/// The node of a USB device.
+pub(super) fn usb_node(device: &UsbDevice) -> Option<crate::hold::Node> {
+    device.number.map(|number| crate::hold::Node { is_block: false, number })
+}
+
+/// The USB device that is nearest to a place on the bus.
+pub(super) fn usb_above<'p>(picture: &'p Picture, position: &str) -> Option<&'p UsbDevice> {
+    position.split('/').rev().find_map(|step| picture.usb.iter().find(|device| device.name == step))
+}
+
 /// The hub or root that a device hangs on: `1-2` of `1-2.3`, `1` of `1-2`.
 fn hub(name: &str) -> String {
     name.rsplit_once(['.', '-']).map_or_else(String::new, |(hub, _)| format!("usb {hub}"))
-}
-
-/// Whether a place on the bus lies below a USB device.
-fn is_below(position: &str, usb: &str) -> bool {
-    position.split('/').any(|step| step == usb)
 }

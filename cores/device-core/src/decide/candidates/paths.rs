@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Against, Footprint, Made, Scene};
+use super::nodes::{node_footprint, usb_footprint};
+use super::{Against, Footprint, Known, Made, Scene};
 use crate::decide::{Reason, Status};
 use crate::gdp::{self, Matches};
+use crate::hold::{Hold, Node};
 use crate::ids::{Kind, short};
 use crate::picture::{NodeKind, PathMatch};
 use crate::rules::{CountedRule, Group, PathKind, PathPattern, PathRule};
@@ -34,19 +36,62 @@ impl Scene<'_> {
         if units.is_empty() {
             self.note_unused(rules, &sorted);
         }
-        let made = units.into_iter().enumerate().map(|(number, parts)| {
-            let chosen = parts.iter().map(|(path, place)| (*path, sorted[*path][texts[*path][*place]]));
-            let mut made = unit(group, rules, &chosen.collect::<Vec<_>>());
-            for (part, (path, _)) in made.parts.iter_mut().zip(&parts) {
-                // Each use that the limit allows has a lock of its own; the first has that of whoever uses it alone.
-                let uses_before = number / texts[*path].len();
-                if uses_before > 0 {
-                    part.lock = format!("{}.{uses_before}", part.lock);
-                }
+        let mut made = Vec::new();
+        for (number, parts) in units.into_iter().enumerate() {
+            let chosen = parts.iter().map(|(path, place)| Chosen {
+                rule: &rules[*path],
+                found: sorted[*path][texts[*path][*place]],
+                turn: u32::try_from(number / texts[*path].len()).unwrap_or(u32::MAX),
+            });
+            made.push(self.path_unit(group, rules, &chosen.collect::<Vec<_>>()));
+        }
+        made
+    }
+
+    fn path_unit(&mut self, group: &Group, rules: &[PathRule], chosen: &[Chosen<'_>]) -> Made {
+        let mut footprint = Footprint::default();
+        let mut parts = Vec::new();
+        for Chosen { rule, found, turn } in chosen {
+            let mut part = part(rule, found);
+            if rule.kind == PathKind::Device {
+                let (hold, taken) = self.taken(found);
+                footprint.join(taken);
+                part.hold = hold;
             }
-            made
-        });
-        made.collect()
+            part.hold.turn = (*turn, rule.limit.max(1));
+            if let (Some(permissions), Give::Node { permissions: own, .. }) = (&group.permissions, &mut part.give) {
+                own.clone_from(permissions);
+            }
+            parts.push(part);
+        }
+        footprint.is_limited = rules.iter().any(|rule| rule.limit > 1);
+        let identity = identity(rules, chosen);
+        Made { parts, identity, numa: Vec::new(), against: Against::default(), footprint }
+    }
+
+    /// What is at a path takes up what it is, whatever it is called there.
+    fn taken(&mut self, found: &PathMatch) -> (Hold, Footprint) {
+        let (footprint, path) = (take(found), &found.resolved);
+        let node = Node::of(found.kind);
+        match node.and_then(|node| self.known.get(&node).copied()) {
+            Some(Known::Disk(view)) => {
+                self.has_matched(Kind::Block, view.name());
+                (self.disk_hold(view), self.disk_footprint(view))
+            }
+            Some(Known::Node(known)) => {
+                self.has_matched(Kind::Node, &known.name);
+                (self.node_hold(known), node_footprint(known))
+            }
+            Some(Known::Usb(usb)) => {
+                self.has_matched(Kind::Usb, &usb.name);
+                (Hold::of_node(node, path, Some(self.usb_lock(usb))), usb_footprint(usb))
+            }
+            None => match found.kind {
+                NodeKind::Character(_) | NodeKind::Block(_) => (Hold::of_node(node, path, None), footprint),
+                NodeKind::Directory => (Hold::of_directory(path), footprint),
+                NodeKind::Other | NodeKind::Nothing => (Hold::of_identity(short(Kind::Path, path)), footprint),
+            },
+        }
     }
 
     /// A group without units says what it lacks, at each match that it has.
@@ -66,36 +111,23 @@ impl Scene<'_> {
     }
 }
 
-fn unit(group: &Group, rules: &[PathRule], chosen: &[(usize, &PathMatch)]) -> Made {
-    let mut footprint = Footprint::default();
-    let is_limited = rules.iter().any(|rule| rule.limit > 1);
-    for (rule, found) in chosen {
-        if rules[*rule].kind == PathKind::Device {
-            footprint.join(take(found));
-        }
-    }
-    footprint.is_limited = is_limited;
-    let mut parts: Vec<Part> = chosen.iter().map(|(rule, found)| part(&rules[*rule], found)).collect();
-    if let Some(permissions) = &group.permissions {
-        for part in &mut parts {
-            if let Give::Node { permissions: own, .. } = &mut part.give {
-                own.clone_from(permissions);
-            }
-        }
-    }
-    let identity = identity(rules, chosen);
-    Made { parts, identity, numa: Vec::new(), against: Against::default(), footprint }
+/// A match of a rule, in one unit.
+struct Chosen<'c> {
+    rule: &'c PathRule,
+    found: &'c PathMatch,
+    /// How many units have it before this one.
+    turn: u32,
 }
 
 /// What of it the unit is known by: an optional path comes and goes, and the unit is the same. That holds where its other paths
 /// tell it from all units of its group, since one of them is used once, and where no optional one could move between units,
 /// since each is a plain path.
-fn identity(rules: &[PathRule], chosen: &[(usize, &PathMatch)]) -> String {
-    let is_needed = |rule: &usize| !rules[*rule].optional;
-    let is_told_by_needed = chosen.iter().any(|(rule, _)| is_needed(rule) && rules[*rule].limit <= 1)
+fn identity(rules: &[PathRule], chosen: &[Chosen<'_>]) -> String {
+    let is_needed = |chosen: &Chosen<'_>| !chosen.rule.optional;
+    let is_told_by_needed = chosen.iter().any(|chosen| is_needed(chosen) && chosen.rule.limit <= 1)
         && rules.iter().filter(|rule| rule.optional).all(|rule| is_plain(&rule.path));
-    let known_by = chosen.iter().filter(|(rule, _)| !is_told_by_needed || is_needed(rule));
-    known_by.map(|(_, found)| found.path.as_str()).collect::<Vec<_>>().join("\0")
+    let known_by = chosen.iter().filter(|chosen| !is_told_by_needed || is_needed(chosen));
+    known_by.map(|chosen| chosen.found.path.as_str()).collect::<Vec<_>>().join("\0")
 }
 
 /// Whether a pattern can only match itself.
@@ -130,7 +162,7 @@ fn part(rule: &PathRule, found: &PathMatch) -> Part {
         name: found.path.clone(),
         identity: found.path.clone(),
         is_weak: false,
-        lock: short(Kind::Path, &found.path),
+        hold: Hold::of_identity(short(Kind::Path, &found.path)),
         give,
         expected: Expected::Path { path: found.path.clone(), sort: sort_of(found.kind) },
         serial: None,
@@ -157,7 +189,7 @@ pub(super) fn counted(resource: &str, rule: &CountedRule) -> Vec<Made> {
             name: value.clone(),
             identity: value.clone(),
             is_weak: false,
-            lock: short(Kind::Counted, &format!("{resource}\0{value}")),
+            hold: Hold::of_identity(short(Kind::Counted, &format!("{resource}\0{value}"))),
             give: Give::Value { env: env.clone(), value: value.clone() },
             expected: Expected::Nothing,
             serial: None,
