@@ -201,7 +201,7 @@ fn place(settings: &Settings) -> anyhow::Result<Place> {
     let pod_resources = kubelet_directory.join("pod-resources");
     writable(plugin_directory).map_err(anyhow::Error::msg).with_context(|| {
         let directory = plugin_directory.display();
-        format!("cannot use {directory}, the kubelet's directory of device plugins; is a kubelet here? else set pluginDirectory")
+        format!("cannot use {directory}, the kubelet's directory of device plugins (if a kubelet of this machine has another, set pluginDirectory)")
     })?;
     Ok(Place {
         directory: plugin_directory.clone(),

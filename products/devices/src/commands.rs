@@ -11,6 +11,8 @@ pub mod check;
 pub mod explain;
 mod facts;
 pub mod list;
+mod nodes;
+pub mod who;
 
 /// Why a command has no answer.
 #[derive(Debug, thiserror::Error)]

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_config::Faults;
-use outrigger_device_core::decide::{Claims, Decision, Listed};
+use outrigger_device_core::decide::{Claims, Decision, Listed, State};
 use outrigger_device_core::refuse::{Refusal, When, refuse};
 use outrigger_device_core::unit::Unit;
 use outrigger_launcher::BoxFuture;
@@ -33,8 +33,9 @@ use tokio::time::{Instant, sleep};
 use crate::args::SettingsArgs;
 use crate::claims::Holders;
 use crate::inventory::Inventory;
+use crate::locks::others;
 use crate::settings::{self, Surroundings};
-use choice::Chooser;
+use choice::{Chooser, Missed};
 use door::Door;
 use held::Held;
 
@@ -42,6 +43,8 @@ use held::Held;
 const REAPPEARS: Duration = Duration::from_secs(1);
 /// How often is looked meanwhile.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often is looked whether a device is free that others have: nothing tells that a lock is.
+const FREED: Duration = Duration::from_millis(500);
 
 /// Hands out the devices that this machine's configuration names.
 #[derive(Debug)]
@@ -74,17 +77,21 @@ impl DeviceProvider {
         self.inventory.decide_once(&Claims { held: holders.clone(), ..Claims::default() }).1
     }
 
-    async fn take(&self, request: &ClaimRequest) -> Result<Held, ClaimError> {
+    async fn take(&self, request: &ClaimRequest) -> Result<Held, Missed> {
         let first = request.containers.iter().flat_map(|(_, amounts)| amounts.keys()).next();
         let resource = first.map_or("device", String::as_str);
-        let refused = |why| ClaimError::Refused { resource: resource.to_owned(), why };
+        let refused = |why| Missed::Never(ClaimError::Refused { resource: resource.to_owned(), why });
         let locks = self.door.locks().map_err(refused)?;
         let holders = self.door.holders().await;
-        let decision = self.decision(&holders);
-        let mut chooser = {
-            let locks = (locks, &self.inventory.survey.roots);
-            Chooser::new(&self.inventory.rules, &decision, &holders, locks, &request.plan)
+        let roots = &self.inventory.survey.roots;
+        let picture = self.inventory.survey.whole(&self.inventory.rules);
+        let decide = |elsewhere| {
+            let claims = Claims { elsewhere, held: holders.clone() };
+            self.inventory.decide(&picture, &claims, &State::default(), Duration::ZERO)
         };
+        let decision = decide(others(&locks, &decide(BTreeMap::new()), roots, |_| false));
+        let locks = (locks, roots);
+        let mut chooser = Chooser::new(&self.inventory.rules, &decision, &holders, locks, &request.plan);
         let mut units: BTreeMap<_, Vec<Unit>> = BTreeMap::new();
         for (container, amounts) in &request.containers {
             for (resource, amount) in amounts {
@@ -93,9 +100,27 @@ impl DeviceProvider {
             }
         }
         for unit in units.values().flatten() {
-            self.look_again(unit).await?;
+            self.look_again(unit).await.map_err(Missed::Never)?;
         }
         Ok(Held::new(&self.inventory.rules, &units, chooser.into_locks()))
+    }
+
+    /// Takes it as soon as others have given it back, and tells who has it until then.
+    async fn wait(&self, request: &ClaimRequest, progress: &watch::Sender<Progress>) -> Result<Held, ClaimError> {
+        loop {
+            match self.take(request).await {
+                Ok(held) => return Ok(held),
+                Err(Missed::Never(error)) => return Err(error),
+                Err(Missed::Now { why }) => {
+                    progress.send_if_modified(|told| {
+                        let is_news = told.message != why;
+                        told.message = why;
+                        is_news
+                    });
+                }
+            }
+            sleep(FREED).await;
+        }
     }
 
     /// The list may be older than what has happened since.
@@ -134,9 +159,9 @@ impl Provider for DeviceProvider {
     fn claim(
         &self,
         request: ClaimRequest,
-        _progress: watch::Sender<Progress>,
+        progress: watch::Sender<Progress>,
     ) -> BoxFuture<'_, Result<Box<dyn HeldClaim>, ClaimError>> {
-        Box::pin(async move { self.take(&request).await.map(|held| Box::new(held) as _) })
+        Box::pin(async move { self.wait(&request, &progress).await.map(|held| Box::new(held) as _) })
     }
 
     fn clear<'a>(&'a self, _uid: &'a str) -> BoxFuture<'a, Result<(), ClaimError>> {

@@ -76,7 +76,9 @@ impl Reload {
                 if let Some(fixed) = fixed_change(&self.configuration.settings, &configuration.settings) {
                     warn!("{fixed} has changed, which holds only after a restart");
                 }
-                info!("The configuration has been read again: {} resources", configuration.resources.len());
+                let count = configuration.resources.len();
+                let resources = if count == 1 { "1 resource".to_owned() } else { format!("{count} resources") };
+                info!("The configuration has been read again: {resources}");
                 self.metrics.reloaded("ok");
                 self.inventories.send_replace(Arc::new(inventory));
             }

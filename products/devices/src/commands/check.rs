@@ -2,14 +2,18 @@
 
 use std::path::Path;
 
-use outrigger_device_core::decide::{Claims, Decision, Status};
-use outrigger_device_core::picture::{Picture, Seen};
+use outrigger_device_core::decide::{Decision, Status, View, in_use};
+use outrigger_device_core::ids::Kind;
+use outrigger_device_core::picture::{Picture, Seen as Visible};
+use outrigger_device_core::rules::EvidencePolicy;
 use outrigger_kubelet_api::KUBELET_SOCKET;
 use outrigger_terminal::{out, table};
 use rustix::fs::inotify;
 use rustix::fs::{Access, access};
 
-use super::{CommandError, configured, list};
+use super::list::why;
+use super::who::{Seen, Told};
+use super::{CommandError, configured, nodes};
 use crate::args::CheckArgs;
 use crate::claims;
 use crate::settings::{Configuration, Settings};
@@ -51,12 +55,15 @@ fn cannot(what: &str, told: impl Into<String>) -> Tried {
 /// Checks: 0 where all is well, 1 where something is lost, 3 where the node agent cannot run.
 pub fn check(args: &CheckArgs) -> Result<u8, CommandError> {
     let (configuration, inventory) = configured(&args.settings)?;
-    let (holders, untold) = list::holders(&configuration);
-    let (picture, decision) = inventory.decide_once(&Claims { held: holders, ..Claims::default() });
+    let seen = Seen::now(&configuration, &inventory)?;
+    let (decision, picture) = (seen.decide(), &seen.picture);
     let mut tried = vec![configured_by(&configuration)];
-    tried.extend(kubelet(&configuration.settings, untold.as_deref()));
-    tried.extend(machine(&configuration.settings, &picture));
-    tried.extend(inventory.rules.resources.iter().map(|resource| offered(&resource.name, &decision)));
+    tried.extend(kubelet(&configuration.settings, &seen.told));
+    tried.extend(machine(&configuration.settings, picture));
+    for resource in &inventory.rules.resources {
+        tried.push(offered(&resource.name, &decision));
+        tried.extend(mounted(&resource.name, &decision, picture));
+    }
     let word = |verdict| match verdict {
         Verdict::Good => "good",
         Verdict::Lost => "lost",
@@ -82,24 +89,32 @@ fn configured_by(configuration: &Configuration) -> Tried {
 }
 
 /// What the node agent shares with the kubelet.
-fn kubelet(settings: &Settings, untold: Option<&str>) -> Vec<Tried> {
+fn kubelet(settings: &Settings, told: &Told) -> Vec<Tried> {
     let directory = &settings.plugin_directory;
     let shown = directory.display();
     let mut tried = vec![match writable(directory) {
         Ok(()) => good("plugin directory", format!("{shown}, can be written")),
-        Err(why) => cannot("plugin directory", format!("{shown}: {why}; is a kubelet here? else set pluginDirectory")),
+        Err(why) => cannot(
+            "plugin directory",
+            format!("{shown}: {why}; the agent needs a kubelet's: set pluginDirectory if one is elsewhere"),
+        ),
     }];
     let socket = directory.join(KUBELET_SOCKET);
     tried.push(match std::os::unix::net::UnixStream::connect(&socket) {
         Ok(_) => good("kubelet", format!("{} takes connections", socket.display())),
-        Err(error) => {
-            lost("kubelet", format!("{}: {error}; devices are offered as soon as it is there", socket.display()))
-        }
+        Err(error) => lost(
+            "kubelet",
+            format!("{} cannot be reached ({error}); devices are offered as soon as it is there", socket.display()),
+        ),
     });
     let socket = claims::socket(&settings.kubelet_directory);
-    tried.push(match untold {
+    tried.push(match &told.untold {
+        Some(why) => lost("claims", why.as_str()),
+        None if told.alone => lost(
+            "claims",
+            format!("{} is not there; who holds a device, and that it was given back, is not known", socket.display()),
+        ),
         None => good("claims", format!("{} tells who holds devices", socket.display())),
-        Some(why) => lost("claims", format!("{why}; who holds a device, and that it was given back, is not known")),
     });
     tried
 }
@@ -145,10 +160,10 @@ fn machine(settings: &Settings, picture: &Picture) -> Vec<Tried> {
     tried
 }
 
-fn missing<T>(seen: &Seen<T>) -> Option<&str> {
+fn missing<T>(seen: &Visible<T>) -> Option<&str> {
     match seen {
-        Seen::Known(_) => None,
-        Seen::Missing(why) => Some(why),
+        Visible::Known(_) => None,
+        Visible::Missing(why) => Some(why),
     }
 }
 
@@ -165,8 +180,25 @@ fn offered(resource: &str, decision: &Decision) -> Tried {
         .filter(|(_, count)| *count > 0)
         .map(|(status, count)| format!("{count} {}", status.word()))
         .collect();
-    let told = if told.is_empty() { "no device matches".to_owned() } else { told.join(", ") };
-    good(resource, told)
+    if told.is_empty() {
+        return lost(resource, "no device matches; `outrigger devices list --all` shows what is here");
+    }
+    good(resource, told.join(", "))
+}
+
+/// What a resource gives by its path although it is in use: with `paths`, that is what was asked for.
+fn mounted(resource: &str, decision: &Decision, picture: &Picture) -> Vec<Tried> {
+    let of_it = decision.findings.iter().filter(|finding| finding.resource.as_deref() == Some(resource));
+    let by_path = of_it.filter(|finding| finding.kind == Kind::Path && finding.status == Status::Offered);
+    let told = by_path.filter_map(|finding| {
+        let (_, name) = nodes::device(finding, picture);
+        let view = picture.block.iter().flat_map(View::all).find(|view| view.name() == name)?;
+        let (reasons, _) = in_use(view, picture, EvidencePolicy::Sysfs);
+        let what = format!("{} is {}", finding.name, why(&reasons));
+        let help = "paths gives what is asked for, also then; use block, which does not";
+        (!reasons.is_empty()).then(|| lost(resource, format!("{what}; {help}")))
+    });
+    told.collect()
 }
 
 /// Whether sockets or locks can be made in a directory, and found there.

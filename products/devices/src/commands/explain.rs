@@ -7,47 +7,78 @@ use std::fmt::Write;
 
 use outrigger_config::yaml;
 use outrigger_device_core::checks::Check;
-use outrigger_device_core::decide::{Claims, Finding, State, Status};
-use outrigger_device_core::picture::Picture;
+use outrigger_device_core::decide::{Claims, Decision, Finding, State, Status};
+use outrigger_device_core::ids::Kind;
+use outrigger_device_core::picture::PathMatch;
 use outrigger_device_core::rules::Rules;
 use outrigger_terminal::out;
 use serde_json::{Value, json};
 
-use super::facts;
-use super::list::{self, reasons, why};
-use super::{CommandError, configured};
+use super::list::{reasons, why};
+use super::who::{self, Seen};
+use super::{CommandError, configured, facts, nodes};
 use crate::args::{ExplainArgs, Form};
-use crate::claims::Holders;
 use crate::inventory::Inventory;
+
+/// More ids than these are told as a range.
+const FEW: usize = 4;
 
 /// Explains; 1 where nothing of that name is here.
 pub fn explain(args: &ExplainArgs) -> Result<u8, CommandError> {
     let (configuration, inventory) = configured(&args.settings)?;
-    let (holders, untold) = list::holders(&configuration);
-    let claims = Claims { held: holders.clone(), ..Claims::default() };
-    let (picture, decision) = inventory.decide_once(&claims);
-    let name = args.what.strip_prefix("/dev/").unwrap_or(&args.what);
-    let meant = |finding: &&Finding| {
-        let is_device =
-            finding.name == name || finding.node.as_deref() == Some(&args.what) || finding.name == args.what;
-        is_device || finding.ids.iter().any(|id| **id == *args.what) || finding.resource.as_deref() == Some(&args.what)
-    };
-    let found: Vec<&Finding> = decision.findings.iter().filter(meant).collect();
-    if found.is_empty() {
-        out::note(&nothing(&args.what, &inventory.rules));
-        return Ok(1);
+    let mut seen = Seen::now(&configuration, &inventory)?;
+    let there = args.what.starts_with('/').then(|| inventory.survey.at(&args.what));
+    let mut decision = seen.decide();
+    let disks =
+        meant(&decision, &args.what, there.as_ref()).into_iter().map(|finding| nodes::device(finding, &seen.picture));
+    let disks: Vec<String> = disks.filter(|(kind, _)| *kind == Kind::Block).map(|(_, name)| name).collect();
+    if !disks.is_empty() {
+        // As before a disk is given away: only opening it tells whether somebody has it for himself.
+        inventory.survey.open(&mut seen.picture, &disks);
+        decision = seen.decide();
     }
-    let told: Vec<Told<'_>> =
-        found.into_iter().map(|finding| told(finding, &inventory, &picture, &claims, &holders)).collect();
+    let found = meant(&decision, &args.what, there.as_ref());
+    if found.is_empty() {
+        return nameless(&args.what, there.as_ref(), &inventory.rules);
+    }
+    let told: Vec<Told<'_>> = found.into_iter().map(|finding| tell(finding, &inventory, &seen)).collect();
     out::print(&match args.output {
         Form::Table => told.iter().map(Told::text).collect::<Vec<_>>().join("\n"),
         Form::Json => format!("{:#}\n", told.iter().map(Told::object).collect::<Value>()),
         Form::Yaml => yaml(&told.iter().map(Told::object).collect()),
     })?;
-    if let Some(why) = untold {
-        out::note(&format!("claims are not shown: {why}"));
+    if let Some(why) = &seen.told.untold {
+        out::note(why);
     }
     Ok(0)
+}
+
+/// The findings that somebody means by a path, a name, an id or a resource. A device that several rules name is told once, by
+/// the one that offers it.
+fn meant<'d>(decision: &'d Decision, what: &str, there: Option<&PathMatch>) -> Vec<&'d Finding> {
+    let name = what.strip_prefix("/dev/").unwrap_or(what);
+    let node = there.map(|there| there.resolved.as_str());
+    let is_meant = |finding: &&Finding| {
+        let is_device =
+            finding.name == name || finding.name == what || finding.node.as_deref().is_some_and(|of| Some(of) == node);
+        is_device || finding.ids.iter().any(|id| **id == *what) || finding.resource.as_deref() == Some(what)
+    };
+    let mut found: Vec<&Finding> = decision.findings.iter().filter(is_meant).collect();
+    if node.is_some() || decision.findings.iter().any(|finding| finding.name == name) {
+        found.sort_by_key(|finding| (finding.node.as_ref(), finding.status));
+        found.dedup_by_key(|finding| finding.node.as_ref().map_or(finding.name.as_str(), String::as_str).to_owned());
+    }
+    found
+}
+
+/// What is no device that is looked at: a node that a rule can name by its path, or nothing at all.
+fn nameless(what: &str, there: Option<&PathMatch>, rules: &Rules) -> Result<u8, CommandError> {
+    if let Some(text) = there.and_then(nodes::unnamed) {
+        out::print(&text)?;
+        return Ok(0);
+    }
+    out::note(&nothing(what, rules));
+    Ok(1)
 }
 
 fn nothing(what: &str, rules: &Rules) -> String {
@@ -78,29 +109,43 @@ struct Answer {
     checks: Vec<Check>,
 }
 
-fn told<'f>(
-    finding: &'f Finding,
-    inventory: &Inventory,
-    picture: &Picture,
-    claims: &Claims,
-    holders: &Holders,
-) -> Told<'f> {
+fn tell<'f>(finding: &'f Finding, inventory: &Inventory, seen: &Seen<'_>) -> Told<'f> {
+    let (picture, holders) = (&seen.picture, &seen.told.holders);
+    let claims = Claims { held: holders.clone(), ..Claims::default() };
     let resource = finding.resource.as_deref().unwrap_or_default();
     let holder = |id: &std::sync::Arc<str>| holders.get(&(resource.to_owned(), id.to_string())).cloned();
+    let (kind, name) = nodes::device(finding, picture);
+    let device = Finding { kind, name, ..finding.clone() };
     let rules = inventory.rules.resources.iter().map(|alone| {
         let rules = Rules { resources: vec![alone.clone()], ..inventory.rules.clone() };
         let decision = Inventory { rules, survey: inventory.survey.clone() };
-        let decision = decision.decide(picture, claims, &State::default(), std::time::Duration::ZERO);
-        let same = |other: &&Finding| other.kind == finding.kind && other.name == finding.name;
+        let decision = decision.decide(picture, &claims, &State::default(), std::time::Duration::ZERO);
+        let same = |other: &&Finding| {
+            (other.kind, &other.name) == (finding.kind, &finding.name)
+                || nodes::device(other, picture) == (kind, device.name.clone())
+        };
         let own = decision.findings.iter().find(same);
         let (matches, text) = own.map_or((false, String::new()), verdict);
-        Answer { resource: alone.name.clone(), matches, text, checks: facts::checks(alone, finding, picture) }
+        Answer { resource: alone.name.clone(), matches, text, checks: facts::checks(alone, &device, picture) }
     });
+    let rules = rules.collect();
+    let mut facts = if finding.kind == Kind::Path { facts::of(finding, picture) } else { Vec::new() };
+    if (kind, &device.name) != (Kind::Path, &finding.name) {
+        facts.extend(facts::of(&device, picture));
+    }
     Told {
         finding,
-        claims: finding.ids.iter().filter_map(holder).collect(),
-        rules: rules.collect(),
-        facts: facts::of(finding, picture),
+        claims: finding.ids.iter().filter_map(holder).chain(who::elsewhere(finding).map(str::to_owned)).collect(),
+        rules,
+        facts,
+    }
+}
+
+/// A few ids, and how many there are beside them.
+fn few(ids: &[std::sync::Arc<str>]) -> String {
+    match ids {
+        [first, .., last] if ids.len() > FEW => format!("{first} to {last} ({} ids)", ids.len()),
+        ids => ids.iter().map(|id| &**id).collect::<Vec<_>>().join(", "),
     }
 }
 
@@ -124,7 +169,7 @@ impl Told<'_> {
             why if why.is_empty() => finding.status.word().to_owned(),
             why => format!("{}: {why}", finding.status.word()),
         };
-        let ids = finding.ids.iter().map(|id| &**id).collect::<Vec<_>>().join(", ");
+        let ids = few(&finding.ids);
         let mut rows = vec![("state".to_owned(), state)];
         rows.extend(finding.resource.as_deref().map(|resource| ("resource".to_owned(), resource.to_owned())));
         rows.extend((!ids.is_empty()).then(|| ("id".to_owned(), ids)));

@@ -1,21 +1,29 @@
 //! `outrigger devices list`: which devices are offered, which are not, and why.
 
+use std::future::pending;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
 use outrigger_config::yaml;
-use outrigger_device_core::decide::{Claims, Decision, Finding, Reason, State, Status};
+use outrigger_device_core::decide::{Decision, Finding, Reason, State, Status};
 use outrigger_host::Watches;
 use outrigger_terminal::out;
 use outrigger_terminal::table::table;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
+use super::who::{self, Seen, Who};
 use super::{CommandError, configured};
 use crate::args::{Form, ListArgs};
-use crate::claims::{self, Holders};
+use crate::claims::Holders;
 use crate::inventory::Inventory;
 use crate::settings::Configuration;
 use crate::survey::Changes;
 
-/// Lists, once or again at every change.
+/// How often is looked whether a lock is free.
+const FREED: Duration = Duration::from_secs(1);
+
+/// Lists, once or again at every change; 1 where a resource is asked for that nothing is of.
 pub fn list(args: &ListArgs) -> Result<u8, CommandError> {
     let (configuration, inventory) = configured(&args.settings)?;
     let filter = Filter { resource: args.resource.as_deref(), unmatched: args.all };
@@ -23,37 +31,59 @@ pub fn list(args: &ListArgs) -> Result<u8, CommandError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         return runtime.block_on(watch(&configuration, &inventory, filter, args.output));
     }
-    let (holders, untold) = holders(&configuration);
-    let claims = Claims { held: holders.clone(), ..Claims::default() };
-    let (_, decision) = inventory.decide_once(&claims);
-    out::print(&show(&decision, &holders, filter, args.output))?;
-    if let Some(why) = untold {
-        out::note(&format!("claims are not shown: {why}"));
+    let seen = Seen::now(&configuration, &inventory)?;
+    let (decision, told) = (seen.decide(), seen.told);
+    if let Some(wanted) = args.resource.as_deref().filter(|wanted| !is_known(&decision, &inventory, wanted)) {
+        out::note(&not_a_resource(wanted, &inventory));
+        return Ok(1);
+    }
+    out::print(&show(&decision, &told.holders, filter, args.output))?;
+    if let Some(why) = told.untold {
+        out::note(&why);
+    }
+    if args.all {
+        out::note("Other nodes of /dev are not listed; a rule names one by its path: paths: [{path: /dev/NAME}].");
     }
     Ok(0)
 }
 
-/// Prints the list, and again whenever it is another one; until a signal ends the process.
+/// Whether some rule makes this resource, or some device is of it.
+fn is_known(decision: &Decision, inventory: &Inventory, wanted: &str) -> bool {
+    let is_made = decision.lists.iter().any(|list| &*list.resource == wanted);
+    is_made || inventory.rules.resources.iter().any(|resource| resource.name == wanted)
+}
+
+fn not_a_resource(wanted: &str, inventory: &Inventory) -> String {
+    let mut names: Vec<&str> = inventory.rules.resources.iter().map(|resource| resource.name.as_str()).collect();
+    names.dedup();
+    let known = if names.is_empty() { "no resource is configured".to_owned() } else { names.join(", ") };
+    let hint = if wanted.starts_with('/') {
+        format!("; `outrigger devices explain {wanted}` tells of a device")
+    } else {
+        String::new()
+    };
+    format!("{wanted} is no resource here ({known}){hint}")
+}
+
+/// Prints the list, and again whenever it is another one; until a signal ends the process, or nobody reads any more.
 async fn watch(
     configuration: &Configuration,
     inventory: &Inventory,
     filter: Filter<'_>,
     form: Form,
 ) -> Result<u8, CommandError> {
-    let socket = claims::socket(&configuration.settings.kubelet_directory);
-    let mut changes = if filter.unmatched {
-        Changes::of_everything(inventory, Watches::new())
-    } else {
-        Changes::of(inventory, Watches::new())
-    };
+    let (who, watches) = (Who::of(&configuration.settings), Watches::new());
+    let mut locked = who.locks().map(|directory| watches.contents(directory));
+    let mut changes =
+        if filter.unmatched { Changes::of_everything(inventory, watches) } else { Changes::of(inventory, watches) };
     let (begun, mut state, mut shown) = (Instant::now(), State::default(), String::new());
+    let stdout = std::io::stdout();
     loop {
-        let holders = claims::holders(&socket).await.unwrap_or_default();
-        let claims = Claims { held: holders.clone(), ..Claims::default() };
+        let told = who.told().await;
         let picture = inventory.survey.whole(&inventory.rules);
-        let decision = inventory.decide(&picture, &claims, &state, begun.elapsed());
+        let decision = who.decide(inventory, &picture, &told, (&state, begun.elapsed()));
         state = decision.next.clone();
-        let text = show(&decision, &holders, filter, form);
+        let text = show(&decision, &told.holders, filter, form);
         if text != shown {
             let apart = if shown.is_empty() { "" } else { "\n" };
             out::print(&format!("{apart}{text}"))?;
@@ -61,19 +91,23 @@ async fn watch(
         }
         let audit = Instant::now() + configuration.settings.audit;
         let due = decision.again.map_or(audit, |again| audit.min(begun + again));
+        // Nothing tells that a lock is free.
+        let is_held = decision.findings.iter().any(|finding| who::elsewhere(finding).is_some());
+        let due = if is_held { due.min(Instant::now() + FREED) } else { due };
         tokio::select! {
             _ = changes.next() => (),
+            () = taken(locked.as_mut()) => (),
+            () = outrigger_host::unread(stdout.as_fd()) => return Ok(0),
             () = sleep_until(due) => (),
         }
     }
 }
 
-/// Who holds what, and why that is not known where it is not.
-pub fn holders(configuration: &Configuration) -> (Holders, Option<String>) {
-    let socket = claims::socket(&configuration.settings.kubelet_directory);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let asked = runtime.map_err(anyhow::Error::new).and_then(|runtime| Ok(runtime.block_on(claims::holders(&socket))?));
-    asked.map_or_else(|error| (Holders::new(), Some(format!("{error:#}"))), |holders| (holders, None))
+async fn taken(locks: Option<&mut outrigger_host::Changes>) {
+    match locks {
+        Some(locks) => locks.changed().await,
+        None => pending().await,
+    }
 }
 
 /// What is shown of the findings.
@@ -130,7 +164,7 @@ fn lines<'f>(finding: &'f Finding, holders: &'f Holders) -> Vec<Line<'f>> {
     }
     if !free.is_empty() || finding.ids.is_empty() {
         let more = free.len().saturating_sub(1);
-        lines.push(Line { finding, id: free.first().copied(), claim: None, more });
+        lines.push(Line { finding, id: free.first().copied(), claim: who::elsewhere(finding), more });
     }
     lines
 }

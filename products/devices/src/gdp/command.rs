@@ -20,7 +20,7 @@ pub struct GdpArgs {
     /// The devices to expose, each as YAML or JSON; may be given several times
     #[arg(long = "device", value_name = "YAML", allow_hyphen_values = true)]
     pub devices: Vec<String>,
-    /// The domain to use when when declaring devices [default: squat.ai]
+    /// The domain to use when declaring devices [default: squat.ai]
     #[arg(long, value_name = "DOMAIN")]
     pub domain: Option<String>,
     /// The address at which to listen for health and metrics [default: :8080]

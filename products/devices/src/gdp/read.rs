@@ -199,7 +199,7 @@ impl<'d> Reader<'d> {
         self.pass_over(keys);
         if paths.is_empty() == usb.is_empty() {
             let both = if paths.is_empty() {
-                "neither paths nor usb is given"
+                "nothing is given that it selects by: paths or usb, or of ours block, serial, video or counted"
             } else {
                 "paths and usb cannot stand in one group"
             };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use outrigger_device_core::decide::Decision;
+use outrigger_device_core::decide::{Decision, Finding, Status};
 use outrigger_device_core::prefer::{Choice, prefer};
 use outrigger_device_core::rules::{Prefer, Rules};
 use outrigger_device_core::unit::Unit;
@@ -15,6 +15,7 @@ use rustix::fs::{Access, access};
 
 use super::offered;
 use crate::claims::Holders;
+use crate::commands::who::elsewhere;
 use crate::locks::{Door, try_lock, who};
 
 /// Chooses for one pod.
@@ -27,6 +28,17 @@ pub struct Chooser<'c> {
     taken: BTreeMap<Arc<str>, Vec<MachineLock>>,
     /// What an init container had, for those after it.
     used_up: BTreeMap<String, Vec<Unit>>,
+}
+
+/// Why a pod does not get what it asks for.
+pub enum Missed {
+    /// Others have it.
+    Now {
+        /// Which devices, and who has them.
+        why: String,
+    },
+    /// It is not to be had here at all, or not for this user.
+    Never(ClaimError),
 }
 
 /// Why a unit that is offered was not given.
@@ -51,7 +63,7 @@ impl<'c> Chooser<'c> {
 
     /// The units for one container. What an init container had is given to those after it, as a kubelet does; what others
     /// have is their own (`pkg/kubelet/cm/devicemanager/manager.go`, `devicesToAllocate`).
-    pub fn choose(&mut self, container: &ContainerName, resource: &str, amount: u64) -> Result<Vec<Unit>, ClaimError> {
+    pub fn choose(&mut self, container: &ContainerName, resource: &str, amount: u64) -> Result<Vec<Unit>, Missed> {
         let amount = usize::try_from(amount).unwrap_or(usize::MAX);
         let role = self.plan.container(container).map_or(Role::Main, |container| container.role);
         let mut chosen = self.reused(resource, amount);
@@ -100,10 +112,10 @@ impl<'c> Chooser<'c> {
     }
 
     /// Takes a unit's locks; answers why not where somebody else has it.
-    fn lock(&mut self, unit: &Unit) -> Result<Option<Passed>, ClaimError> {
+    fn lock(&mut self, unit: &Unit) -> Result<Option<Passed>, Missed> {
         let passed = |why, later| Some(Passed { id: Arc::clone(&unit.id), why, later });
         if let Some(who) = self.holders.get(&(unit.body.resource.to_string(), unit.id.to_string())) {
-            return Ok(passed(format!("{} is in use by {who}", unit.name()), true));
+            return Ok(passed(format!("{} of {} is in use by {who}", unit.name(), unit.body.resource), true));
         }
         if let Some(node) = closed(unit) {
             return Ok(passed(format!("this user may not open {node}"), false));
@@ -112,15 +124,17 @@ impl<'c> Chooser<'c> {
         let mut locks = Vec::new();
         for name in unit.locks() {
             let (locked, roots) = &self.locks;
-            let attempt =
-                try_lock(locked, &name, unit, (Door::Run, &pod), roots).map_err(|error| ClaimError::Refused {
-                    resource: unit.body.resource.to_string(),
-                    why: format!("{:#}", anyhow::Error::new(error)),
-                })?;
+            let attempt = try_lock(locked, &name, unit, (Door::Run, &pod), roots).map_err(|error| {
+                let why = format!("{:#}", anyhow::Error::new(error));
+                Missed::Never(ClaimError::Refused { resource: unit.body.resource.to_string(), why })
+            })?;
             match attempt {
                 Attempt::Locked(lock) => locks.push(lock),
                 Attempt::Held(holder) => {
-                    return Ok(passed(format!("{} is in use by {}", unit.name(), who(&holder)), true));
+                    return Ok(passed(
+                        format!("{} of {} is in use by {}", unit.name(), unit.body.resource, who(&holder)),
+                        true,
+                    ));
                 }
             }
         }
@@ -128,29 +142,39 @@ impl<'c> Chooser<'c> {
         Ok(None)
     }
 
-    fn too_few(&self, resource: &str, amount: usize, passed: &[Passed]) -> ClaimError {
-        let total = offered(self.decision, resource).len();
-        let withheld: Vec<String> = self
-            .decision
-            .findings
-            .iter()
-            .filter(|finding| finding.resource.as_deref() == Some(resource) && finding.ids.is_empty())
-            .map(|finding| {
-                let reasons: Vec<String> = finding.reasons.iter().map(ToString::to_string).collect();
-                format!("{}: {}", finding.name, reasons.join(", "))
-            })
-            .collect();
-        let mut why = format!("the pod asks for {amount}, and {total} are offered");
-        for reason in passed.iter().map(|passed| &passed.why).chain(&withheld) {
-            why.push_str("; ");
-            why.push_str(reason);
+    /// Why there are not enough: not ever here, or not now.
+    fn too_few(&self, resource: &str, amount: usize, passed: &[Passed]) -> Missed {
+        let free = offered(self.decision, resource).len() - passed.len();
+        let of_it = |finding: &&Finding| finding.resource.as_deref() == Some(resource);
+        let withheld = self.decision.findings.iter().filter(of_it).filter(|finding| finding.status != Status::Offered);
+        let (mut held, mut reasons) = (Vec::new(), Vec::new());
+        let mut may_come = 0;
+        for finding in withheld {
+            let name = &finding.name;
+            if let Some(who) = elsewhere(finding) {
+                may_come += finding.ids.len();
+                held.push(format!("{name} of {resource} is in use by {who}"));
+            } else {
+                let why: Vec<String> = finding.reasons.iter().map(ToString::to_string).collect();
+                reasons.push(format!("{name}: {}", why.join(", ")));
+            }
         }
-        let resource = resource.to_owned();
-        if passed.iter().any(|passed| passed.later) {
-            ClaimError::Unavailable { resource, why }
-        } else {
-            ClaimError::Refused { resource, why }
+        let later = passed.iter().filter(|passed| passed.later);
+        may_come += later.clone().count();
+        held.extend(later.map(|passed| passed.why.clone()));
+        if free + may_come >= amount && !held.is_empty() {
+            return Missed::Now { why: held.join("; ") };
         }
+        let never = passed.iter().filter(|passed| !passed.later).map(|passed| passed.why.clone());
+        let here = match free + may_come {
+            0 => "none can be had here".to_owned(),
+            1 => "1 can be had here".to_owned(),
+            count => format!("{count} can be had here"),
+        };
+        let why: Vec<String> = held.into_iter().chain(never).chain(reasons).collect();
+        let why = if why.is_empty() { "no device matches its rules".to_owned() } else { why.join("; ") };
+        let asks = format!("the pod asks for {amount}, and {here}");
+        Missed::Never(ClaimError::Refused { resource: resource.to_owned(), why: format!("{asks}: {why}") })
     }
 }
 
