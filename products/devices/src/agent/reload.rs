@@ -1,5 +1,6 @@
 //! Reads the configuration again when its file or `ConfigMap` changes, and at SIGHUP. A wrong one changes nothing.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -68,6 +69,12 @@ impl Reload {
             let (inventory, odd) = Inventory::of(&configuration)?;
             Ok((configuration, inventory, odd))
         });
+        let gone = self.configuration.file.as_deref().filter(|_| read.is_ok()).and_then(says_nothing);
+        if let Some(why) = gone {
+            error!("The new configuration is not used: {why}; `devices: []` withdraws every resource");
+            self.metrics.reloaded("error");
+            return;
+        }
         match read {
             Ok((configuration, inventory, odd)) => {
                 for warning in configuration.warnings.iter().chain(odd.iter()) {
@@ -92,6 +99,17 @@ impl Reload {
     }
 }
 
+/// Why a file that was read at the start says nothing now: it is gone, or there is nothing in it but comments.
+fn says_nothing(file: &Path) -> Option<String> {
+    let shown = file.display();
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) => return Some(format!("{shown} cannot be read: {error}")),
+    };
+    let is_said = |line: &str| !line.is_empty() && !line.starts_with('#') && line != "---";
+    (!text.lines().map(str::trim).any(is_said)).then(|| format!("{shown} is empty"))
+}
+
 /// What a running process cannot change.
 fn fixed_change(before: &Settings, now: &Settings) -> Option<&'static str> {
     let Settings { domain: _, ids: _, plugin_directory, kubelet_directory, host_root, host_mountinfo, .. } = before;
@@ -107,4 +125,20 @@ fn fixed_change(before: &Settings, now: &Settings) -> Option<&'static str> {
     ]
     .into_iter()
     .find_map(|(key, is_same)| (!is_same).then_some(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_gone_or_empty_says_nothing_and_an_empty_list_does() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("devices.yaml");
+        assert!(says_nothing(&file).unwrap().contains("cannot be read"));
+        for (text, is_empty) in [("", true), ("---\n# to be written\n\n", true), ("devices: []\n", false)] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(says_nothing(&file).is_some(), is_empty, "{text:?}");
+        }
+    }
 }
