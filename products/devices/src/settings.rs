@@ -221,7 +221,13 @@ pub(crate) fn from_file(
     let document = one(&name, text)?;
     let foreign = document.as_ref().filter(|document| gdp::dialect::is_file_of_gdp(document.value(), by_name));
     if let Some(document) = foreign {
-        return of_gdp(document, layers);
+        let mut read = of_gdp(document, layers)?;
+        if !by_name {
+            let told = "it has only keys of the generic-device-plugin and is read as its file: containers get no \
+                        OUTRIGGER_DEVICE_ variables, and a key that nobody knows is passed over";
+            read.warnings.extend([Fault::warning(name, told).help("to make it ours, set `ids: short`")]);
+        }
+        return Ok(read);
     }
     let (mut scalars, warnings) = layers.clone().file(name, text.clone()).load::<DevicesFile>()?;
     let lists = [("devices", std::mem::take(&mut scalars.devices)), ("device", std::mem::take(&mut scalars.device))];

@@ -217,12 +217,15 @@ device:
         assert_eq!(told, [(Some("0403"), Some("6001"), Some("00000001")), (Some("1209"), Some("0000"), None)]);
         let told = read.warnings.to_string();
         assert!(
-            told.ends_with(":4:1: warning: color: unknown key, passed over as the generic-device-plugin does"),
+            told.contains(":4:1: warning: color: unknown key, passed over as the generic-device-plugin does"),
             "{told}"
         );
         let fault = camera.place.fault(&"groups[0].paths[0].mountPath".parse().unwrap(), "wrong").to_string();
         assert!(fault.ends_with(":9:44: device[0].groups[0].paths[0].MOUNTPATH: wrong"), "{fault}");
     }
+    // Under our own command it is said once whose file it is, and how it becomes ours.
+    let said = |warnings: &outrigger_config::Faults| warnings.to_string().matches("set `ids: short`").count();
+    assert_eq!((said(&ours.warnings), said(&theirs.configuration.warnings)), (1, 0));
     assert_eq!((ours.settings.ids, theirs.configuration.settings.ids), (IdScheme::Short, IdScheme::Gdp));
 }
 
