@@ -23,7 +23,8 @@ fn host_pid_shows_the_machines_processes_and_only_then() {
     }
 }
 
-/// What stays has no variables, by which the sweep that follows would find it; tried with a keeper that kills nothing.
+/// What stays has no variables, by which the sweep that follows would find it. Tried with a keeper that kills nothing: the
+/// pod does not end.
 #[test]
 fn a_pod_with_host_pid_leaves_nothing_and_is_told_what_holds_it() {
     for user in USERS {
