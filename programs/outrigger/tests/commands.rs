@@ -143,6 +143,20 @@ fn a_command_is_executed_as_kubectls_users_type_it_and_one_without_dashes_is_tol
     machine.stopped();
 }
 
+/// Tried with a client that takes a refused write for the end of the session.
+#[test]
+fn input_that_nobody_reads_does_not_hide_how_a_command_ended() {
+    let machine = Machine::new();
+    machine.detached("web");
+    let zeros = machine.file("zeros", &"0".repeat(1_000_000));
+    for _ in 0..20 {
+        let mut exec = machine.command(&["exec", "-i", "web", "--", "sh", "-c", "echo said; exit 7"]);
+        let said = Said::of(exec.stdin(std::fs::File::open(&zeros).unwrap()).output().unwrap());
+        assert_eq!((said.code, said.out.as_str()), (7, "said\n"), "{said:#?}");
+    }
+    machine.stopped();
+}
+
 #[test]
 fn the_removal_of_a_pod_that_has_just_ended_waits_for_its_runner() {
     let machine = Machine::new();

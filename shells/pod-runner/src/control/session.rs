@@ -24,7 +24,8 @@ pub struct Session {
     pub output: SessionOutput,
 }
 
-/// Towards the process.
+/// Towards the process. Whoever sends to one that has ended learns it from [`SessionOutput`] alone: what it wrote and how it
+/// ended may still be on its way.
 pub struct SessionInput {
     io: WriteHalf<Io>,
 }
@@ -96,8 +97,14 @@ impl SessionInput {
     async fn send(&mut self, frame: &Frame) -> Result<(), SessionError> {
         let mut wire = BytesMut::new();
         frame.encode(&mut wire);
-        self.io.write_all(&wire).await?;
-        Ok(self.io.flush().await?)
+        let sent = async {
+            self.io.write_all(&wire).await?;
+            self.io.flush().await
+        };
+        match sent.await {
+            Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
+            sent => Ok(sent?),
+        }
     }
 }
 
