@@ -23,6 +23,9 @@ use tokio::time::sleep;
 
 const DISK: &str = "example.com/disk";
 
+/// How long a pod keeps its disk that has ended before the kubelet named it.
+const UNNAMED: Duration = Duration::from_secs(30);
+
 /// Loop devices over files of their own; they go with the value.
 struct Disks(Vec<(tempfile::NamedTempFile, String)>);
 
@@ -133,7 +136,7 @@ async fn admit_pods(kubelet: &StubKubelet, holders: &Holders, until: Instant) ->
 async fn becomes(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
-        assert!(begun.elapsed() < LIMIT, "in vain: {what}");
+        assert!(begun.elapsed() < UNNAMED + LIMIT, "in vain: {what}");
         sleep(Duration::from_millis(20)).await;
     }
 }
