@@ -49,8 +49,31 @@ fn until_allocatable(cluster: &Cluster, resource: &str, count: &str) {
     cluster.until(NAMESPACE, count, &["get", "node", "node-1", &path]).unwrap();
 }
 
+/// The generic-device-plugin's manifest mounts the node's `/dev`, which is the machine's, and a container runtime makes a
+/// file there to mount the container's termination log on. It goes with the test.
+struct TerminationLog {
+    was_there: bool,
+}
+
+impl TerminationLog {
+    const PATH: &str = "/dev/termination-log";
+
+    fn noted() -> Self {
+        Self { was_there: Path::new(Self::PATH).exists() }
+    }
+}
+
+impl Drop for TerminationLog {
+    fn drop(&mut self) {
+        if !self.was_there {
+            let _ = std::fs::remove_file(Self::PATH);
+        }
+    }
+}
+
 #[test]
 fn devices_reach_pods_by_the_chart_and_by_the_replaced_projects_manifests() {
+    let _log = TerminationLog::noted();
     let cluster = Cluster::up("devices", &[]).unwrap();
     install(&cluster);
     until_allocatable(&cluster, RESOURCE, "1");
