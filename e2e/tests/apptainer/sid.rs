@@ -71,7 +71,9 @@ impl Sid {
     /// A SIF file made of this source.
     pub fn build(&self, name: &str, source: &str) -> String {
         let file = self.path(name).display().to_string();
-        let built = self.inside(0, &["apptainer", "-s", "build", &file, source]).output().unwrap();
+        let mut build = self.inside(0, &["apptainer", "-s", "build", &file, source]);
+        // Apptainer's own cache may be read while another build writes it.
+        let built = build.env("APPTAINER_CACHEDIR", self.path("build-cache")).output().unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         file
     }
