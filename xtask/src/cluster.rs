@@ -142,6 +142,15 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
     }
 }
 
+/// Builds a cluster, the tools beside it, and the sample device plugin: all that tests use.
+pub fn setup(cache: &Path) -> Result<String> {
+    let mut modules = parts::cluster(parts::KUBERNETES);
+    modules.extend(parts::tools());
+    modules.push(parts::sample_device_plugin());
+    let is_new = build::build(cache, parts::KUBERNETES, &modules)?;
+    Ok(format!("cluster: {} Kubernetes {}", if is_new { "built" } else { "has" }, parts::KUBERNETES))
+}
+
 /// Whether all programs of a cluster are in the cache, with those that tests use besides.
 pub fn is_built(cache: &Path) -> bool {
     let mut modules = parts::cluster(parts::KUBERNETES);

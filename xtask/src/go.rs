@@ -109,7 +109,7 @@ impl Go<'_> {
                 let mut go = self.command(&scratch);
                 go.env("CGO_ENABLED", if module.uses_c { "1" } else { "0" });
                 go.args(["build", "-tags", module.tags, "-ldflags", &module.linker_flags(), "-o"]);
-                cache::run_quietly(go.arg(&partial).arg(package))
+                cache::run_quietly(go.arg(&partial).arg(package)).with_context(|| self.remedy(module))
             })?;
             fs::rename(&partial, directory.join(name))?;
         }
@@ -143,9 +143,19 @@ impl Go<'_> {
         let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
         let Some(path) = told["GoMod"].as_str() else {
             let reason = told["Error"].as_str().map_or_else(|| String::from_utf8_lossy(&output.stderr), Into::into);
-            bail!("the Go module {named} cannot be had: {reason}");
+            bail!("{}: the Go module {named} cannot be had: {reason}", self.remedy(module));
         };
         fs::read_to_string(path).with_context(|| format!("cannot read {path}"))
+    }
+
+    /// What a build that failed is told with. It fails where modules cannot be had, or the disk is full.
+    fn remedy(&self, module: &Module) -> String {
+        let said = step::output(self.command(&self.cache.join("go")).args(["env", "GOPROXY"])).unwrap_or_default();
+        format!(
+            "{} is not built (GOPROXY names {} for its modules; what is built stays, and the same command goes on from there)",
+            module.label(),
+            said.trim()
+        )
     }
 
     fn command(&self, directory: &Path) -> Command {

@@ -39,8 +39,6 @@ pub enum Source {
     Setup,
     /// The kernel: tests that need another one run in the virtual machine.
     Kernel,
-    /// Whoever builds it, since that takes long: its absence is said, and fails nothing.
-    Hand(&'static str),
 }
 
 /// Where a test or a benchmark finds Kubernetes' sample device plugin.
@@ -57,7 +55,7 @@ pub const PARTS: &[Part] = &[
     },
     Part { name: "helm", present: helm, from: Source::Setup },
     Part { name: "sample-device-plugin", present: sample_device_plugin, from: Source::Setup },
-    Part { name: "cluster", present: a_cluster, from: Source::Hand("cargo xtask cluster build") },
+    Part { name: "cluster", present: a_cluster, from: Source::Setup },
     Part { name: "sid-root", present: sid_root, from: Source::Setup },
     Part { name: "virtual-machine", present: |cache| vm::is_ready(cache).then(Vec::new), from: Source::Setup },
     Part {

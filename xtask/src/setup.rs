@@ -1,8 +1,8 @@
 //! `cargo xtask setup`: installs the real parts that tests need. It says what it does, and is fast when all is there.
 //!
-//! Debian packages are installed on this machine; the sid root, the virtual machine's kernel and the device plugin that is
-//! built with Go go to the cache beside the target directory. What it does not do: it starts no service, and it installs no
-//! kernel.
+//! Debian packages are installed on this machine; the sid root, the virtual machine's kernel and what is built with Go, a
+//! whole Kubernetes, go to the cache beside the target directory. What it does not do: it starts no service, and it installs
+//! no kernel.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -11,10 +11,9 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::cluster::parts;
 use crate::project::Project;
 use crate::step::{self, CannotRunHere};
-use crate::{go, sid, vm};
+use crate::{cluster, go, sid, vm};
 
 /// Makes a part in the cache unless a fresh one is there, and answers what it did.
 type Part = fn(&Path) -> Result<String>;
@@ -28,9 +27,11 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ca-certificates", "lets Go trust the module proxy, and the image's programs others"),
     ("catatonit", "the pause container of podman"),
     ("debootstrap", "makes the sid root"),
-    (GO, "builds the sample device plugin, a peer of benchmarks and tests, Helm for the chart's test, and a cluster"),
+    ("gcc", "builds runc and the pause container of a cluster"),
+    (GO, "builds a cluster, Helm, and the sample device plugin, a peer of benchmarks and tests"),
     ("iproute2", "makes the network of a cluster"),
     ("iptables", "a cluster's services"),
+    ("libc6-dev", "builds runc and the pause container of a cluster"),
     ("libseccomp-dev", "builds runc"),
     ("openssl", "makes the certificates of a cluster"),
     ("pkg-config", "builds runc"),
@@ -56,8 +57,7 @@ pub fn run(project: &Project) -> Result<()> {
     for (name, part) in CACHED {
         println!("{}", step::timed(name, || make(*part, &project.cache))?);
     }
-    go::build(&project.cache, &[parts::sample_device_plugin(), parts::helm()])?;
-    Ok(())
+    step::timed("cluster", || cluster::setup(&project.cache)).map(|done| println!("{done}"))
 }
 
 /// Makes a part; where that fails, once more with fresh package lists, since old ones name packages that are gone.
