@@ -63,6 +63,11 @@ impl Unit {
         self.body.parts.iter().filter(is_of)
     }
 
+    /// What each of its parts takes up. Another one for a device that is plugged again: its locks are others then.
+    pub fn holds(&self) -> impl Iterator<Item = &Hold> {
+        self.body.parts.iter().map(|part| &part.hold)
+    }
+
     /// Its locks, and how each is held.
     pub fn modes(&self) -> BTreeMap<String, Mode> {
         let mut locks = BTreeMap::new();

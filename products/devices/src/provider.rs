@@ -15,6 +15,7 @@
 mod choice;
 mod door;
 mod held;
+mod moved;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -90,8 +91,8 @@ impl DeviceProvider {
             self.inventory.decide(&picture, &claims, &State::default(), Duration::ZERO)
         };
         let decision = decide(others(&locks, &decide(BTreeMap::new()), roots, |_| false));
-        let locks = (locks, roots);
-        let mut chooser = Chooser::new(&self.inventory.rules, &decision, &holders, locks, &request.plan);
+        let mut chooser =
+            Chooser::new(&self.inventory.rules, &decision, &holders, (locks.clone(), roots), &request.plan);
         let mut units: BTreeMap<_, Vec<Unit>> = BTreeMap::new();
         for (container, amounts) in &request.containers {
             for (resource, amount) in amounts {
@@ -102,7 +103,9 @@ impl DeviceProvider {
         for unit in units.values().flatten() {
             self.look_again(unit).await.map_err(Missed::Never)?;
         }
-        Ok(Held::new(&self.inventory.rules, &units, chooser.into_locks()))
+        let pod = format!("pod {}/{}", request.plan.namespace, request.plan.name);
+        let held = Held::new(&self.inventory.rules, pod, &units, chooser.into_locks());
+        Ok(held.following(&self.inventory, locks, decision.next))
     }
 
     /// Takes it as soon as others have given it back, and tells who has it until then.

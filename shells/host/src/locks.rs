@@ -245,6 +245,12 @@ impl MachineLock {
     pub fn descriptor(&self) -> Arc<OwnedFd> {
         Arc::clone(&self.descriptor)
     }
+
+    /// Ends it for every process that has the descriptor, as when the thing is no longer what they use.
+    pub fn end(self) {
+        // The descriptor is a lock's; nothing else can be wrong with it.
+        let _ = flock(&*self.descriptor, FlockOperation::Unlock);
+    }
 }
 
 /// Sees that the directory is there and open to everybody. One that somebody else made is taken as it is, but not through a
@@ -381,6 +387,16 @@ mod tests {
         taken(locks.try_lock("devices", "b", "another").unwrap());
         drop(kept);
         assert!(["devices", "nothing"].iter().all(|kind| locks.holders(kind, |_| false).is_empty()));
+        taken(locks.try_lock("devices", "a", "pod default/two").unwrap());
+    }
+
+    #[test]
+    fn one_that_is_ended_is_free_whoever_has_its_descriptor() {
+        let place = tempfile::tempdir().unwrap();
+        let locks = Locks::of_machine(place.path()).unwrap();
+        let lock = taken(locks.try_lock("devices", "a", "pod default/one").unwrap());
+        let _kept = lock.descriptor();
+        lock.end();
         taken(locks.try_lock("devices", "a", "pod default/two").unwrap());
     }
 

@@ -7,6 +7,9 @@
 //!     └─────────────────────┴────────────────────────────────────────┘
 //! ```
 //!
+//! A device that is plugged again while a pod has it comes with another number. What it is now is locked then, and what it was
+//! is not: another device may come to have the old number.
+//!
 //! Where the kubelet does not tell who holds what, a claim stays until its id is given again: that the kubelet asks for it is
 //! the proof that it was free. A lock that an older instance of this process holds is waited for, without refusing anything
 //! to the pods that have the device.
@@ -59,9 +62,18 @@ struct Claim {
     /// Who, as far as the kubelet told.
     who: Option<String>,
     since: Duration,
+    /// As it was given.
     unit: Unit,
+    /// As it was seen last: one that was plugged again has another number.
+    seen: Unit,
     /// The names of its locks.
     locks: Vec<String>,
+}
+
+impl Claim {
+    fn of(unit: &Unit, who: Option<String>, since: Duration, locks: Vec<String>) -> Self {
+        Self { who, since, unit: unit.clone(), seen: unit.clone(), locks }
+    }
 }
 
 /// A lock of one claim, or of several that share a device.
@@ -107,7 +119,7 @@ impl Ledger {
         // That it is asked for is the proof that whoever had it has it no longer.
         let kept = self.give_back(unit);
         let locks = self.lock_all(unit, &kept)?;
-        self.add(unit, Claim { who: None, since: now, unit: unit.clone(), locks });
+        self.add(unit, Claim::of(unit, None, now, locks));
         Ok(())
     }
 
@@ -157,8 +169,9 @@ impl Ledger {
     }
 
     /// Claims what the kubelet names and a decision lists; answers whether there was such. Locks that others have are waited
-    /// for.
+    /// for. Devices that have another number now are locked by that.
     pub fn follow(&mut self, decision: &Decision, elsewhere: &Elsewhere, now: Duration) -> bool {
+        self.follow_moved(decision, elsewhere);
         let unclaimed = self.named.iter().filter(|(key, _)| !self.claims.contains_key(*key));
         let listed = unclaimed.filter_map(|((resource, id), who)| Some((decision.listed(resource, id)?, who.clone())));
         let listed: Vec<_> = listed.map(|(listed, who)| (listed.unit.clone(), who)).collect();
@@ -166,13 +179,35 @@ impl Ledger {
         for (unit, who) in listed {
             let locks: Vec<String> = if self.locks.is_some() { unit.locks().collect() } else { Vec::new() };
             for name in &locks {
-                let is_free = !self.held.contains_key(name) && !elsewhere.contains_key(name);
-                let lock = if is_free { self.lock(name, &unit, &who).ok() } else { None };
-                self.hold(name, lock);
+                self.hold_or_await(name, &unit, &who, elsewhere);
             }
-            self.add(&unit, Claim { who: Some(who), since: now, unit: unit.clone(), locks });
+            self.add(&unit, Claim::of(&unit, Some(who), now, locks));
         }
         is_any
+    }
+
+    /// Locks what claimed devices are now, and nothing that they are no longer.
+    fn follow_moved(&mut self, decision: &Decision, elsewhere: &Elsewhere) {
+        if self.locks.is_none() {
+            return;
+        }
+        let moved = self.claims.iter().filter_map(|(key, claim)| {
+            let unit = &decision.listed(&key.0, &key.1)?.unit;
+            let is_same = unit.holds().eq(claim.seen.holds());
+            (!is_same).then(|| (key.clone(), unit.clone(), claim.who.clone()))
+        });
+        for (key, unit, who) in moved.collect::<Vec<_>>() {
+            let locks: Vec<String> = unit.locks().collect();
+            let Some(claim) = self.claims.get_mut(&key) else { continue };
+            claim.seen = unit.clone();
+            let before = std::mem::replace(&mut claim.locks, locks.clone());
+            for name in locks.iter().filter(|name| !before.contains(name)) {
+                self.hold_or_await(name, &unit, who.as_deref().unwrap_or(A_POD), elsewhere);
+            }
+            for name in before.iter().filter(|name| !locks.contains(name)) {
+                self.release(name);
+            }
+        }
     }
 
     /// Tries for the locks that others had and that are free, as far as is known.
@@ -183,7 +218,7 @@ impl Ledger {
         let awaited = |name: &&String| self.awaited.contains(*name);
         let of_claim = |claim: &Claim| {
             let names = claim.locks.iter().filter(awaited).filter(|name| !elsewhere.contains_key(*name));
-            names.map(|name| (name.clone(), claim.unit.clone(), claim.who.clone())).collect::<Vec<_>>()
+            names.map(|name| (name.clone(), claim.seen.clone(), claim.who.clone())).collect::<Vec<_>>()
         };
         let free: Vec<_> = self.claims.values().flat_map(of_claim).collect();
         for (name, unit, who) in free {
@@ -275,6 +310,13 @@ impl Ledger {
             }
         }
         Ok(locks)
+    }
+
+    /// One more claim has this lock, or waits for it where somebody else has it.
+    fn hold_or_await(&mut self, name: &str, unit: &Unit, who: &str, elsewhere: &Elsewhere) {
+        let is_free = !self.held.contains_key(name) && !elsewhere.contains_key(name);
+        let lock = if is_free { self.lock(name, unit, who).ok() } else { None };
+        self.hold(name, lock);
     }
 
     /// One more claim has this lock.

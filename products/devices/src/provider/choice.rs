@@ -25,7 +25,7 @@ pub struct Chooser<'c> {
     holders: &'c Holders,
     locks: (Locks, &'c Roots),
     plan: &'c PodPlan,
-    taken: BTreeMap<Arc<str>, Vec<MachineLock>>,
+    taken: BTreeMap<Arc<str>, BTreeMap<String, MachineLock>>,
     /// What an init container had, for those after it.
     used_up: BTreeMap<String, Vec<Unit>>,
 }
@@ -87,8 +87,8 @@ impl<'c> Chooser<'c> {
         Ok(chosen)
     }
 
-    /// The locks of all that was chosen.
-    pub fn into_locks(self) -> Vec<MachineLock> {
+    /// The locks of all that was chosen, by name.
+    pub fn into_locks(self) -> BTreeMap<String, MachineLock> {
         self.taken.into_values().flatten().collect()
     }
 
@@ -117,11 +117,11 @@ impl<'c> Chooser<'c> {
         if let Some(who) = self.holders.get(&(unit.body.resource.to_string(), unit.id.to_string())) {
             return Ok(passed(format!("{} of {} is in use by {who}", unit.name(), unit.body.resource), true));
         }
-        if let Some(node) = closed(unit) {
+        if let Some(node) = closed(unit, self.locks.1) {
             return Ok(passed(format!("this user may not open {node}"), false));
         }
         let pod = format!("pod {}/{}", self.plan.namespace, self.plan.name);
-        let mut locks = Vec::new();
+        let mut locks = BTreeMap::new();
         for name in unit.locks() {
             let (locked, roots) = &self.locks;
             let attempt = try_lock(locked, &name, unit, (Door::Run, &pod), roots).map_err(|error| {
@@ -129,7 +129,7 @@ impl<'c> Chooser<'c> {
                 Missed::Never(ClaimError::Refused { resource: unit.body.resource.to_string(), why })
             })?;
             match attempt {
-                Attempt::Locked(lock) => locks.push(lock),
+                Attempt::Locked(lock) => drop(locks.insert(name, lock)),
                 Attempt::Held(holder) => {
                     return Ok(passed(
                         format!("{} of {} is in use by {}", unit.name(), unit.body.resource, who(&holder)),
@@ -179,7 +179,7 @@ impl<'c> Chooser<'c> {
 }
 
 /// The first node of a unit that this user may not open.
-fn closed(unit: &Unit) -> Option<&str> {
-    let paths = unit.body.parts.iter().filter_map(|part| part.give.host_path());
-    paths.into_iter().find(|path| access(*path, Access::READ_OK).is_err())
+fn closed<'u>(unit: &'u Unit, roots: &Roots) -> Option<&'u str> {
+    let mut paths = unit.body.parts.iter().filter_map(|part| part.give.host_path());
+    paths.find(|path| access(roots.at(path), Access::READ_OK).is_err())
 }

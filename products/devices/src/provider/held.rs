@@ -3,32 +3,55 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use outrigger_device_core::answer::{Answer, answer};
+use outrigger_device_core::decide::State;
 use outrigger_device_core::rules::Rules;
 use outrigger_device_core::unit::Unit;
-use outrigger_host::MachineLock;
+use outrigger_host::{Locks, MachineLock};
 use outrigger_launcher::BoxFuture;
 use outrigger_launcher::claims::{ClaimError, HeldClaim};
 use outrigger_pod_core::claim::{ClaimDevice, ClaimMount, ClaimValue};
 use outrigger_pod_core::plan::ContainerName;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::moved::{Shared, Taken, follow, with};
+use crate::inventory::Inventory;
 
 /// The devices of a pod.
 #[derive(Debug)]
 pub struct Held {
     values: BTreeMap<ContainerName, ClaimValue>,
-    locks: Vec<MachineLock>,
+    taken: Shared,
     /// Never told: a device that fails is the container's to see.
     lost: watch::Sender<Option<String>>,
+    /// Ends with the claim.
+    follows: JoinSet<()>,
 }
 
 impl Held {
-    /// These units, by container.
-    pub fn new(rules: &Rules, units: &BTreeMap<ContainerName, Vec<Unit>>, locks: Vec<MachineLock>) -> Self {
+    /// These units, by container, for a pod that has taken their locks.
+    pub fn new(
+        rules: &Rules,
+        pod: String,
+        units: &BTreeMap<ContainerName, Vec<Unit>>,
+        locks: BTreeMap<String, MachineLock>,
+    ) -> Self {
         let values = units.iter().map(|(container, units)| (container.clone(), value(rules, units)));
-        Self { values: values.collect(), locks, lost: watch::Sender::new(None) }
+        let units = units.values().flatten().cloned().collect();
+        let taken = Arc::new(Mutex::new(Taken { pod, units, locks }));
+        Self { values: values.collect(), taken, lost: watch::Sender::new(None), follows: JoinSet::new() }
+    }
+
+    /// Goes with its devices where they are plugged again.
+    #[must_use]
+    pub fn following(mut self, inventory: &Inventory, locks: Locks, state: State) -> Self {
+        if with(&self.taken, |taken| taken.has_nodes()) {
+            self.follows.spawn(follow(inventory.clone(), locks, Arc::clone(&self.taken), state));
+        }
+        self
     }
 }
 
@@ -73,15 +96,18 @@ impl HeldClaim for Held {
     }
 
     fn descriptors(&self) -> Vec<Arc<OwnedFd>> {
-        self.locks.iter().map(MachineLock::descriptor).collect()
+        with(&self.taken, |taken| taken.locks.values().map(MachineLock::descriptor).collect())
     }
 
     fn lost(&self) -> watch::Receiver<Option<String>> {
         self.lost.subscribe()
     }
 
-    fn give_back(self: Box<Self>) -> BoxFuture<'static, Result<(), ClaimError>> {
-        // Dropping the locks is all.
-        Box::pin(std::future::ready(Ok(())))
+    fn give_back(mut self: Box<Self>) -> BoxFuture<'static, Result<(), ClaimError>> {
+        // Dropping the locks is all, also by whoever follows the devices.
+        Box::pin(async move {
+            self.follows.shutdown().await;
+            Ok(())
+        })
     }
 }
