@@ -42,13 +42,13 @@ fn end_marked(mark: &str) -> io::Result<Vec<u32>> {
     let until = Instant::now() + LIMIT;
     let mut killed = Vec::new();
     loop {
-        let found = marked(mark)?;
-        if found.is_empty() {
+        let Marked { found, starting } = marked(mark)?;
+        if found.is_empty() && starting.is_empty() {
             return Ok(killed);
         }
         if Instant::now() > until {
-            let text =
-                format!("processes with {mark} do not end: {:?}", found.iter().map(|(pid, _)| pid).collect::<Vec<_>>());
+            let pids: Vec<_> = found.iter().map(|(pid, _)| pid).collect();
+            let text = format!("processes with {mark} do not end: {pids:?}; in the middle of execve: {starting:?}");
             return Err(io::Error::new(io::ErrorKind::TimedOut, text));
         }
         for (_, process) in &found {
@@ -56,40 +56,74 @@ fn end_marked(mark: &str) -> io::Result<Vec<u32>> {
             let _ = pidfd_send_signal(process, Signal::KILL);
         }
         let mut waiting: Vec<_> = found.iter().map(|(_, process)| PollFd::new(process, PollFlags::IN)).collect();
-        // The first end, or a moment: what was forked meanwhile is found in the next round.
-        poll(&mut waiting, Some(&Timespec { tv_sec: 0, tv_nsec: 100_000_000 }))?;
+        // The first end, or a moment: what was forked meanwhile is found in the next round, and what was starting then
+        // shows its environment.
+        let moment = if starting.is_empty() { 100_000_000 } else { 1_000_000 };
+        poll(&mut waiting, Some(&Timespec { tv_sec: 0, tv_nsec: moment }))?;
         killed.extend(found.iter().map(|(pid, _)| pid.as_raw_nonzero().get().cast_unsigned()));
         killed.sort_unstable();
         killed.dedup();
     }
 }
 
-/// The processes that carry the mark, held so that a number used again is never mistaken: the mark is read once the
-/// descriptor is open.
-fn marked(mark: &str) -> io::Result<Vec<(Pid, OwnedFd)>> {
-    let mut found = Vec::new();
+/// What a walk over all processes found.
+#[derive(Default)]
+struct Marked {
+    /// Those that carry the mark, held so that a number used again is never mistaken: the mark is read once the
+    /// descriptor is open.
+    found: Vec<(Pid, OwnedFd)>,
+    /// Those that are being executed this moment and do not show their environment yet.
+    starting: Vec<Pid>,
+}
+
+fn marked(mark: &str) -> io::Result<Marked> {
+    let mut marked = Marked::default();
     for entry in fs::read_dir("/proc")? {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
             continue;
         };
-        if !carries(pid, mark) {
-            continue;
+        match carries(pid, mark) {
+            Some(true) => {}
+            Some(false) => continue,
+            None => {
+                marked.starting.push(pid);
+                continue;
+            }
         }
         match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(process) if carries(pid, mark) => found.push((pid, process)),
+            Ok(process) if carries(pid, mark) == Some(true) => marked.found.push((pid, process)),
             // It has ended meanwhile, or its number is another's now.
             Ok(_) | Err(Errno::SRCH) => {}
             // An old kernel: nothing can be ended safely, which must not look like nothing was there.
             Err(error) => return Err(kernel::explained(error)),
         }
     }
-    Ok(found)
+    Ok(marked)
 }
 
-/// Whether the process was started with the mark. A zombie has no environment any more.
-fn carries(pid: Pid, mark: &str) -> bool {
-    let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
-    environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+/// Whether the process was started with the mark; nothing while it is being executed. A zombie has no environment any more.
+fn carries(pid: Pid, mark: &str) -> Option<bool> {
+    let environment = || fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
+    let mut seen = environment();
+    if seen.is_empty() {
+        if is_being_executed(pid) {
+            return None;
+        }
+        // It may have become readable in between.
+        seen = environment();
+    }
+    Some(seen.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()))
+}
+
+/// Whether the process has its new memory but not yet its environment there (`exec_mmap` before `create_elf_tables` in the
+/// kernel's `fs/exec.c` and `fs/binfmt_elf.c`): `env_end` is still 0, and unlike a zombie or a thread of the kernel it has an
+/// executable. Who started it by `vfork` goes on at this moment already.
+fn is_being_executed(pid: Pid) -> bool {
+    let pid = pid.as_raw_nonzero();
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    // Field 51 of proc(5); the first two, the number and the name in parentheses, end with the last parenthesis.
+    let env_end = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(51 - 3));
+    env_end == Some("0") && fs::read_link(format!("/proc/{pid}/exe")).is_ok()
 }
 
 #[cfg(test)]
@@ -110,5 +144,19 @@ mod tests {
         assert_eq!(other.try_wait().unwrap(), None);
         other.kill().unwrap();
         other.wait().unwrap();
+    }
+
+    /// `spawn` returns when the child has left its parent's memory, before its environment can be read.
+    #[test]
+    fn a_process_that_is_being_executed_is_found_too() {
+        for round in 0..60 {
+            let uid = format!("sweep-starting-{}-{round}", std::process::id());
+            let mut ours = Command::new("sleep").arg("1000").env(MARK, &uid).spawn().unwrap();
+            let killed = sweep(&uid).unwrap();
+            let found = killed == [ours.id()];
+            ours.kill().unwrap();
+            assert_eq!(ours.wait().unwrap().signal(), Some(libc::SIGKILL));
+            assert!(found, "round {round}: {killed:?}");
+        }
     }
 }
