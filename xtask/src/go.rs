@@ -7,7 +7,8 @@
 //! ```
 //!
 //! What is there is not built again. A program is built under another name and renamed, so that a build that is killed
-//! leaves nothing that looks whole. What it does not do: it pulls nothing but Go modules.
+//! leaves nothing that looks whole; a file of a module's tree is taken likewise. What it does not do: it pulls nothing but Go
+//! modules.
 
 pub mod toolchain;
 
@@ -40,6 +41,8 @@ pub struct Module {
     pub uses_c: bool,
     /// Its programs: the name of each and the package that makes it.
     pub programs: Vec<(&'static str, String)>,
+    /// What else is wanted of its tree: the name of each file, and its path there.
+    pub files: &'static [(&'static str, &'static str)],
 }
 
 impl Module {
@@ -58,6 +61,12 @@ impl Module {
         self.programs.iter().filter(|(name, _)| self.program(cache, name).is_none()).collect()
     }
 
+    /// Whether its programs and files are there.
+    pub fn is_here(&self, cache: &Path) -> bool {
+        let directory = self.directory(cache);
+        self.missing(cache).is_empty() && self.files.iter().all(|(name, _)| directory.join(name).is_file())
+    }
+
     /// Its name and version.
     pub fn label(&self) -> String {
         format!("{}-{}", self.name, self.version)
@@ -71,7 +80,7 @@ impl Module {
 
 /// Builds what is missing of these modules. One build runs at a time in a cache; a second waits for it.
 pub fn build(cache: &Path, modules: &[Module]) -> Result<()> {
-    if modules.iter().all(|module| module.missing(cache).is_empty()) {
+    if modules.iter().all(|module| module.is_here(cache)) {
         return Ok(());
     }
     toolchain::check()?;
@@ -84,6 +93,7 @@ pub fn build(cache: &Path, modules: &[Module]) -> Result<()> {
     let go = Go { program: toolchain::find(cache)?, cache };
     for module in modules {
         go.build(module)?;
+        go.take_files(module)?;
     }
     Ok(())
 }
@@ -116,6 +126,22 @@ impl Go<'_> {
         Ok(())
     }
 
+    fn take_files(&self, module: &Module) -> Result<()> {
+        if module.is_here(self.cache) {
+            return Ok(());
+        }
+        let directory = module.directory(self.cache);
+        fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let tree = PathBuf::from(self.downloaded(&directory, module, "Dir")?);
+        for (name, path) in module.files {
+            let (from, partial) = (tree.join(path), directory.join(format!(".{name}.partial")));
+            let content = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
+            fs::write(&partial, content).with_context(|| format!("cannot write {}", partial.display()))?;
+            fs::rename(&partial, directory.join(name))?;
+        }
+        Ok(())
+    }
+
     /// Makes the module that requires it. A module's own `replace` lines count only where it is the main one, so those that
     /// matter are repeated.
     fn scratch(&self, module: &Module) -> Result<PathBuf> {
@@ -137,15 +163,21 @@ impl Go<'_> {
 
     /// The module's own `go.mod`.
     fn own_manifest(&self, scratch: &Path, module: &Module) -> Result<String> {
+        let path = self.downloaded(scratch, module, "GoMod")?;
+        fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
+    }
+
+    /// Downloads a module, and answers where this part of it lies, as `go mod download` names it.
+    fn downloaded(&self, directory: &Path, module: &Module, part: &str) -> Result<String> {
         let named = format!("{}@v{}", module.path, module.version);
-        let output = self.command(scratch).args(["mod", "download", "-json", &named]).output();
+        let output = self.command(directory).args(["mod", "download", "-json", &named]).output();
         let output = output.context("cannot start go")?;
         let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        let Some(path) = told["GoMod"].as_str() else {
+        let Some(path) = told[part].as_str() else {
             let reason = told["Error"].as_str().map_or_else(|| String::from_utf8_lossy(&output.stderr), Into::into);
             bail!("{}: the Go module {named} cannot be had: {reason}", self.remedy(module));
         };
-        fs::read_to_string(path).with_context(|| format!("cannot read {path}"))
+        Ok(path.to_owned())
     }
 
     /// What a build that failed is told with. It fails where modules cannot be had, or the disk is full.
@@ -194,6 +226,7 @@ mod tests {
             values: vec![("example.com/thing.version".into(), "1.2.3".into())],
             uses_c: false,
             programs: programs.iter().map(|name| (*name, format!("example.com/thing/{name}"))).collect(),
+            files: &[],
         }
     }
 
@@ -210,6 +243,10 @@ mod tests {
         assert_eq!(missing, ["two"]);
         build(cache.path(), &[module(&["one"])]).unwrap();
         assert!(!cache.path().join("go").exists());
+        let with_file = Module { files: &[("three", "folder/three.yaml")], ..module(&["one"]) };
+        assert!(!with_file.is_here(cache.path()));
+        fs::write(directory.join("three"), "").unwrap();
+        assert!(with_file.is_here(cache.path()));
     }
 
     #[test]

@@ -54,6 +54,7 @@ pub const PARTS: &[Part] = &[
         from: Source::Setup,
     },
     Part { name: "helm", present: helm, from: Source::Setup },
+    Part { name: "kubeconform", present: kubeconform, from: Source::Setup },
     Part { name: "sample-device-plugin", present: sample_device_plugin, from: Source::Setup },
     Part { name: "cluster", present: a_cluster, from: Source::Setup },
     Part { name: "sid-root", present: sid_root, from: Source::Setup },
@@ -114,11 +115,19 @@ fn part(name: &str) -> Result<Part> {
     })
 }
 
-/// The one that `SAMPLE_DEVICE_PLUGIN_BIN` names already, else the one that was built.
 fn helm(cache: &Path) -> Option<Environment> {
     parts::helm().program(cache, "helm").map(|program| vec![("HELM_BIN", program)])
 }
 
+/// With what the chart's kinds are that Kubernetes itself does not have.
+fn kubeconform(cache: &Path) -> Option<Environment> {
+    let kinds = parts::prometheus_operator();
+    let program = parts::kubeconform().program(cache, "kubeconform").filter(|_| kinds.is_here(cache))?;
+    let definition = kinds.directory(cache).join("podmonitors.yaml");
+    Some(vec![("KUBECONFORM_BIN", program), ("POD_MONITOR_DEFINITION", definition)])
+}
+
+/// The one that `SAMPLE_DEVICE_PLUGIN_BIN` names already, else the one that was built.
 fn sample_device_plugin(cache: &Path) -> Option<Environment> {
     let named = std::env::var_os(SAMPLE_DEVICE_PLUGIN).map(PathBuf::from);
     let built = || parts::sample_device_plugin().program(cache, "sample-device-plugin");
@@ -169,7 +178,9 @@ mod tests {
     fn an_unknown_part_is_refused_with_the_known_ones() {
         let refusal = part("sid").unwrap_err().to_string();
         assert!(
-            refusal.starts_with("no part is named \"sid\": root, busybox, podman, helm, sample-device-plugin, cluster"),
+            refusal.starts_with(
+                "no part is named \"sid\": root, busybox, podman, helm, kubeconform, sample-device-plugin"
+            ),
             "{refusal}"
         );
     }

@@ -11,6 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use outrigger_e2e::golden;
+
 /// A file below this folder.
 fn here(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/chart").join(name)
@@ -34,12 +36,7 @@ fn rendered(more: &[&str]) -> String {
 
 /// Compares a text with a golden file.
 fn check(name: &str, text: &str) {
-    let file = here("golden").join(name);
-    if std::env::var_os("UPDATE_EXPECT").is_some() {
-        fs::write(&file, text).unwrap();
-    }
-    let expected = fs::read_to_string(&file).unwrap_or_default();
-    assert!(text == expected, "{} differs; UPDATE_EXPECT=1 writes it anew:\n{text}", file.display());
+    golden::check(&here("golden").join(name), text);
 }
 
 #[test]

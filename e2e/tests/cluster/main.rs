@@ -6,4 +6,6 @@ mod devices;
 mod guide;
 mod kills;
 mod life;
+mod manifests;
 mod options;
+mod schemas;

@@ -52,7 +52,7 @@ pub fn build(cache: &Path, kubernetes: &str, modules: &[Module]) -> Result<bool>
 /// Whether all programs of these modules are there.
 pub fn is_built(cache: &Path, kubernetes: &str, modules: &[Module]) -> bool {
     let has_stages = || simulated::stages(cache).exists() || modules.iter().all(|module| module.name != "kwok");
-    pause(cache, kubernetes).exists() && has_stages() && modules.iter().all(|module| module.missing(cache).is_empty())
+    pause(cache, kubernetes).exists() && has_stages() && modules.iter().all(|module| module.is_here(cache))
 }
 
 /// Links every program that is there into one directory, to be put on a path.

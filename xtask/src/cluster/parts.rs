@@ -24,7 +24,7 @@ pub fn cluster(kubernetes: &str) -> Vec<Module> {
 
 /// What people and tests use beside it.
 pub fn tools() -> Vec<Module> {
-    vec![helm(), kubeconform(), kwok()]
+    vec![helm(), kubeconform(), prometheus_operator(), kwok()]
 }
 
 /// Kubernetes' sample device plugin: a peer of tests and benchmarks.
@@ -113,8 +113,17 @@ pub fn helm() -> Module {
     alone(Module { values: vec![version_variable(&own, "internal/version.version", "v")], ..own }, "/cmd/helm")
 }
 
-fn kubeconform() -> Module {
+/// What looks at manifests without a cluster.
+pub fn kubeconform() -> Module {
     alone(module("kubeconform", "github.com/yannh/kubeconform", "0.8.0"), "/cmd/kubeconform")
+}
+
+/// Of the Prometheus operator only what tells an API server of the kinds that the chart uses.
+pub fn prometheus_operator() -> Module {
+    Module {
+        files: &[("podmonitors.yaml", "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml")],
+        ..module("prometheus-operator", "github.com/prometheus-operator/prometheus-operator", "0.85.0")
+    }
 }
 
 /// Simulated nodes.
@@ -143,6 +152,7 @@ fn module(name: &'static str, path: &'static str, version: &str) -> Module {
         values: Vec::new(),
         uses_c: false,
         programs: Vec::new(),
+        files: &[],
     }
 }
 
@@ -167,9 +177,9 @@ mod tests {
     }
 
     #[test]
-    fn every_module_has_programs_in_packages_of_its_own() {
+    fn every_module_brings_something_and_programs_from_packages_of_its_own() {
         for module in cluster(KUBERNETES).iter().chain(&tools()) {
-            assert!(!module.programs.is_empty(), "{}", module.name);
+            assert!(!module.programs.is_empty() || !module.files.is_empty(), "{}", module.name);
             for (name, package) in &module.programs {
                 let owners = std::iter::once(&module.path).chain(module.beside);
                 assert!(owners.into_iter().any(|path| package.starts_with(path)), "{name}: {package}");
