@@ -36,8 +36,9 @@ fn exec_at_a_terminal_passes_keys_sizes_and_the_code() {
     both(|sid, user, image| {
         let manifest = sid.file("idle.yaml", &pod("idle", image, &["command: [sleep, '1000']"]));
         assert_eq!(sid.run(user, &["run", "--detach", &manifest]).code, 0);
-        let script = "tty=$(readlink /proc/self/fd/0); stty size; read line; echo got $line; stty size; \
-                      sleep 1000 & wait; exit 9";
+        // A signal tells the new size and may come after the keys; without it the loop, and so the test, does not end.
+        let script = "tty=$(readlink /proc/self/fd/0); stty size; read line; echo got $line; \
+                      until stty size | grep '24 80'; do sleep 0.05; done; sleep 1000 & wait; exit 9";
         let mut terminal = at_terminal(&sid.outrigger(user, &["exec", "-it", "idle", "--", "sh", "-c", script]));
         terminal.shows("40 100\r\n").unwrap();
         terminal.resize(80, 24).unwrap();
