@@ -42,7 +42,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::claims::{self, Holders};
+use crate::claims::{self, Pods};
 use crate::commands::check::writable;
 use crate::inventory::Inventory;
 use crate::settings::{Configuration, Settings, Surroundings};
@@ -151,7 +151,7 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
     let (asks, asked) = mpsc::channel(ASKS);
     let socket = claims::socket(&settings.kubelet_directory);
     // What pods have already must not leave the list for a moment; a kubelet that is slow to tell is not waited for.
-    let known = timeout(FIRST_CLAIMS, claims::holders(&socket)).await.ok().and_then(Result::ok).unwrap_or_default();
+    let known = timeout(FIRST_CLAIMS, claims::pods(&socket)).await.ok().and_then(Result::ok).unwrap_or_default();
     let locks = locks(&settings);
     let mut ledger = Ledger::new(locks.clone(), inventory.survey.roots.clone());
     let mut clerk = Clerk::new(inventory, locks);
@@ -162,11 +162,12 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
     let (decided, seen) = watch::channel(first.decided.clone());
     let (offers, wanted) = Offers::new(asks, seen, metrics.clone());
     let locked = ledger.directory().map(|directory| watches.contents(directory));
-    let out = Outbox { offers, decided, ask_claims, metrics: metrics.clone() };
+    let (unnamed, is_unnamed) = watch::channel(false);
+    let out = Outbox { offers, decided, ask_claims, unnamed, metrics: metrics.clone() };
     let owner = Owner::begin(clerk, first, ledger, out).context("cannot start a thread")?;
     let inbox = Inbox { asks: asked, holders, inventories: rules, changes, locked };
     let comes = watches.directory(settings.kubelet_directory.join("pod-resources"));
-    let occasions = ask::Occasions { audit: settings.audit, requests, comes };
+    let occasions = ask::Occasions { audit: settings.audit, requests, comes, unnamed: is_unnamed };
     let reload = Reload { source, around, configuration, inventories, metrics: metrics.clone() };
 
     let mut tasks = Tasks::new(stop.clone());
@@ -183,7 +184,7 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
 }
 
 /// What there is, beside the claims that are known already; their locks are taken, or waited for.
-fn first_look(clerk: &mut Clerk, known: &Holders, ledger: &mut Ledger) -> Verdict {
+fn first_look(clerk: &mut Clerk, known: &Pods, ledger: &mut Ledger) -> Verdict {
     clerk.look();
     ledger.told(known, Duration::ZERO);
     clerk.learn(ledger.take_news());

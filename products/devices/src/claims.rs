@@ -1,7 +1,7 @@
 //! Who holds which device, as the kubelet tells (`PodResources` v1): the only way to learn who has one, and that it was given
 //! back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +19,26 @@ const MOST: usize = 64 << 20;
 /// Who holds what, by resource and id: `namespace/pod/container`. A device that several containers of a pod hold after each
 /// other is the last one's.
 pub type Holders = BTreeMap<(String, String), String>;
+
+/// What the kubelet tells of its pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pods {
+    /// Who holds what. What an init container holds is not told, unless that runs on beside the others
+    /// (`pkg/kubelet/apis/podresources/server_v1.go`, `List`).
+    pub holders: Holders,
+    /// All of them: `namespace/pod`.
+    pub names: BTreeSet<String>,
+}
+
+impl Pods {
+    /// What was told before holds as well.
+    pub fn add(&mut self, before: &Self) {
+        for (key, who) in &before.holders {
+            self.holders.entry(key.clone()).or_insert_with(|| who.clone());
+        }
+        self.names.extend(before.names.iter().cloned());
+    }
+}
 
 /// Why nobody can tell who holds what.
 #[derive(Debug, thiserror::Error)]
@@ -39,8 +59,13 @@ pub fn socket(kubelet_directory: &Path) -> PathBuf {
     kubelet_directory.join("pod-resources").join(KUBELET_SOCKET)
 }
 
-/// Asks the kubelet.
+/// Asks the kubelet who holds what.
 pub async fn holders(socket: &Path) -> Result<Holders, ClaimsError> {
+    pods(socket).await.map(|pods| pods.holders)
+}
+
+/// Asks the kubelet.
+pub async fn pods(socket: &Path) -> Result<Pods, ClaimsError> {
     let asked = async {
         let channel = Channel::connect(socket, LOCALHOST).await?;
         let mut client = PodResourcesListerClient::new(channel).max_decoding_message_size(MOST);
@@ -51,16 +76,18 @@ pub async fn holders(socket: &Path) -> Result<Holders, ClaimsError> {
     Ok(of_pods(answer.into_inner().pod_resources))
 }
 
-fn of_pods(pods: Vec<PodResources>) -> Holders {
-    let mut holders = Holders::new();
+fn of_pods(pods: Vec<PodResources>) -> Pods {
+    let mut told = Pods::default();
     for pod in pods {
+        let name = format!("{}/{}", pod.namespace, pod.name);
         for container in pod.containers {
-            let who = format!("{}/{}/{}", pod.namespace, pod.name, container.name);
+            let who = format!("{name}/{}", container.name);
             for devices in container.devices {
                 let ids = devices.device_ids.into_iter();
-                holders.extend(ids.map(|id| ((devices.resource_name.clone(), id), who.clone())));
+                told.holders.extend(ids.map(|id| ((devices.resource_name.clone(), id), who.clone())));
             }
         }
+        told.names.insert(name);
     }
-    holders
+    told
 }

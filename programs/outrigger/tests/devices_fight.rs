@@ -24,7 +24,7 @@ use tokio::time::sleep;
 const DISK: &str = "example.com/disk";
 
 /// How long a pod keeps its disk that has ended before the kubelet named it.
-const UNNAMED: Duration = Duration::from_secs(30);
+const UNNAMED: Duration = Duration::from_secs(5);
 
 /// Loop devices over files of their own; they go with the value.
 struct Disks(Vec<(tempfile::NamedTempFile, String)>);

@@ -1,6 +1,6 @@
 //! The handle that a test holds: what the kubelet is told, and what it is seen to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::admission::{AdmissionError, Admitted, PodRequest};
+use crate::admission::{AdmissionError, Admitted, PodRequest, Reuse};
 use crate::register::OnRegister;
 use crate::run::Run;
 use crate::view::View;
@@ -51,8 +51,17 @@ pub(crate) struct Settings {
     pub(crate) view: watch::Sender<View>,
     pub(crate) reading: watch::Sender<bool>,
     on_register: Mutex<OnRegister>,
-    /// By uid: namespace and name, as the API server would tell them.
-    pods: Mutex<BTreeMap<String, (String, String)>>,
+    /// By uid, as the API server would tell them.
+    pods: Mutex<BTreeMap<String, Known>>,
+}
+
+/// What is known of a pod.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    /// The containers that end before the others start.
+    pub(crate) init: BTreeSet<String>,
 }
 
 /// The kubelet could not serve its directory.
@@ -84,7 +93,7 @@ impl Settings {
         self.on_register.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn pods(&self) -> BTreeMap<String, (String, String)> {
+    pub(crate) fn pods(&self) -> BTreeMap<String, Known> {
         self.pods.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -195,9 +204,17 @@ impl StubKubelet {
     /// Admits a pod: allocates for each container in turn; an error leaves nothing held.
     pub async fn admit(&self, pod: &PodRequest) -> Result<BTreeMap<String, Admitted>, AdmissionError> {
         let life = &self.run.as_ref().ok_or(AdmissionError::NoKubelet)?.life;
-        let names = (pod.namespace.clone(), pod.name.clone());
-        self.settings.pods.lock().unwrap_or_else(PoisonError::into_inner).insert(pod.uid.clone(), names);
-        life.admit(pod).await
+        let init = pod.containers.iter().filter(|container| container.reuse == Reuse::Leaves);
+        let init = init.map(|container| container.name.clone()).collect();
+        let known = Known { namespace: pod.namespace.clone(), name: pod.name.clone(), init };
+        let pods = || self.settings.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        pods().insert(pod.uid.clone(), known);
+        let admitted = life.admit(pod).await;
+        if admitted.is_err() {
+            // It has failed, and is no active pod.
+            pods().remove(&pod.uid);
+        }
+        admitted
     }
 
     /// Starts a container of an admitted pod, or starts it again: the answer is the cached one.

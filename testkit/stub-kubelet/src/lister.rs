@@ -6,6 +6,7 @@ use outrigger_kubelet_api::pod_resources as wire;
 use outrigger_kubelet_api::pod_resources::pod_resources_lister_server::PodResourcesLister;
 use outrigger_kubelet_api::{Request, Response, Status, async_trait};
 
+use crate::kubelet::Known;
 use crate::run::Life;
 use crate::state::State;
 
@@ -19,7 +20,15 @@ impl PodResourcesLister for Lister {
         &self,
         _: Request<wire::ListPodResourcesRequest>,
     ) -> Result<Response<wire::ListPodResourcesResponse>, Status> {
-        Ok(Response::new(wire::ListPodResourcesResponse { pod_resources: self.pods() }))
+        let pod_resources = self.pods();
+        let with_devices = pod_resources.iter().filter(|pod| !pod.containers.is_empty());
+        let names: Vec<String> = with_devices.map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
+        self.0.settings.view.send_if_modified(|view| {
+            let count = view.told.len();
+            view.told.extend(names);
+            view.told.len() > count
+        });
+        Ok(Response::new(wire::ListPodResourcesResponse { pod_resources }))
     }
 
     async fn get_allocatable_resources(
@@ -46,26 +55,26 @@ impl PodResourcesLister for Lister {
 }
 
 impl Lister {
+    /// All active pods, also those without devices; what a container has that ends before the others start is not told
+    /// (`pkg/kubelet/apis/podresources/server_v1.go`, `List`).
     fn pods(&self) -> Vec<wire::PodResources> {
         let state = self.0.manager.lock();
-        let names = self.0.settings.pods();
-        let mut pods: BTreeMap<&String, BTreeMap<&String, Vec<wire::ContainerDevices>>> = BTreeMap::new();
+        let mut containers: BTreeMap<&String, BTreeMap<&String, Vec<wire::ContainerDevices>>> = BTreeMap::new();
         for ((pod, container, resource), held) in &state.held {
-            let containers = pods.entry(pod).or_default();
-            containers.entry(container).or_default().extend(devices(&state, resource, held.ids.iter()));
+            let of_pod = containers.entry(pod).or_default();
+            of_pod.entry(container).or_default().extend(devices(&state, resource, held.ids.iter()));
         }
-        let container = |(name, devices): (&String, Vec<wire::ContainerDevices>)| wire::ContainerResources {
-            name: name.clone(),
-            devices,
-            ..Default::default()
-        };
-        pods.into_iter()
-            .filter_map(|(uid, containers)| {
-                let (namespace, name) = names.get(uid)?.clone();
-                let containers = containers.into_iter().map(container).collect();
-                Some(wire::PodResources { name, namespace, containers, ..Default::default() })
-            })
-            .collect()
+        let pods = self.0.settings.pods().into_iter().map(|(uid, Known { namespace, name, init })| {
+            let containers = containers.remove(&uid).unwrap_or_default().into_iter();
+            let told = containers.filter(|(container, _)| !init.contains(*container));
+            let told = told.map(|(name, devices)| wire::ContainerResources {
+                name: name.clone(),
+                devices,
+                ..Default::default()
+            });
+            wire::PodResources { name, namespace, containers: told.collect(), ..Default::default() }
+        });
+        pods.collect()
     }
 }
 

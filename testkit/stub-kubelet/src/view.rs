@@ -1,6 +1,6 @@
 //! What a test sees of the kubelet, all of it in one value that can be waited for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 
@@ -16,6 +16,8 @@ pub struct View {
     /// Every time that a resource lost all its devices while the kubelet ran, in order. Whoever watches a value may miss
     /// a moment; here none is missed.
     pub gaps: Vec<Gap>,
+    /// Pods with devices that `PodResources` has told of: `namespace/pod`.
+    pub told: BTreeSet<String>,
 }
 
 /// A time without devices, of a resource that had some.

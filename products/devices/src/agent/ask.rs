@@ -7,20 +7,26 @@ use std::time::Duration;
 
 use outrigger_host::Changes;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::claims::{self, ClaimsError, Holders};
+use crate::claims::{self, ClaimsError, Pods};
 
 /// How long after our answer the kubelet names the pod: it does so when the call has returned.
 const SETTLE: Duration = Duration::from_secs(1);
+
+/// How long after each question the next one comes while a claim is nobody's yet: its pod may have ended in its admission.
+const AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
+
+/// For how long a kubelet that has just come may not know all of its pods: it learns of them one source after the other.
+const LEARNS: Duration = Duration::from_secs(10);
 
 /// Who holds what, and when the kubelet was asked.
 #[derive(Clone, Debug)]
 pub struct Told {
     /// What it said.
-    pub holders: Holders,
+    pub pods: Pods,
     /// What happened after this is not in it, or may not be.
     pub asked: Instant,
 }
@@ -37,6 +43,8 @@ pub struct Occasions {
     pub requests: mpsc::Receiver<()>,
     /// At once when the kubelet's socket comes: it has been started, and will soon be shown lists.
     pub comes: Changes,
+    /// Whether somebody has something whom the kubelet has not named.
+    pub unnamed: watch::Receiver<bool>,
 }
 
 /// Asks until `stop`; tells what it hears.
@@ -48,18 +56,27 @@ pub async fn ask(
 ) -> Result<(), Infallible> {
     let mut was_deaf = false;
     let mut is_coming = 0;
+    let mut came: Option<Instant> = None;
+    let mut again = &AGAIN[..0];
     loop {
         let (asked, mut next) = (Instant::now(), when.audit);
-        match claims::holders(&socket).await {
-            Ok(holders) => {
+        match claims::pods(&socket).await {
+            Ok(mut pods) => {
                 is_coming = 0;
                 if std::mem::take(&mut was_deaf) {
                     info!("The kubelet tells who holds devices again");
                 }
+                if let Some(learnt) = came.map(|came| came + LEARNS).filter(|learnt| asked < *learnt) {
+                    next = next.min(learnt - asked);
+                    if let Some(before) = &*told.borrow() {
+                        pods.add(&before.pods);
+                    }
+                }
+                let is_awaited = *when.unnamed.borrow();
                 told.send_if_modified(|before| {
-                    let is_new = before.as_ref().is_none_or(|before| before.holders != holders);
-                    *before = Some(Told { holders, asked });
-                    is_new
+                    let is_new = before.as_ref().is_none_or(|before| before.pods.holders != pods.holders);
+                    *before = Some(Told { pods, asked });
+                    is_new || is_awaited
                 });
             }
             Err(_) if is_coming > 0 => {
@@ -74,11 +91,36 @@ pub async fn ask(
         }
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            () = sleep(next) => (),
-            () = when.comes.changed() => is_coming = COMING.0,
-            Some(()) = when.requests.recv() => {
-                sleep(SETTLE).await;
-                while when.requests.try_recv().is_ok() {}
+            has_come = when.wait(next, &mut again) => if has_come {
+                (is_coming, came) = (COMING.0, Some(Instant::now()));
+            },
+        }
+    }
+}
+
+impl Occasions {
+    /// Waits until it is time to ask, which is so after `next` at the latest; answers whether the kubelet has come. `again`
+    /// are the questions that follow the last one while a claim is nobody's.
+    async fn wait(&mut self, next: Duration, again: &mut &[Duration]) -> bool {
+        let (asked, mut soon) = (Instant::now(), again.split_off_first());
+        loop {
+            let after = soon.copied().unwrap_or(next).min(next);
+            tokio::select! {
+                () = self.comes.changed() => return true,
+                () = sleep_until(asked + after) => {
+                    // The last answer may have named it, or ended it.
+                    let is_in_vain = soon.take().is_some() && !*self.unnamed.borrow() && after < next;
+                    if !is_in_vain {
+                        return false;
+                    }
+                    *again = &[];
+                }
+                Some(()) = self.requests.recv() => {
+                    sleep(SETTLE).await;
+                    while self.requests.try_recv().is_ok() {}
+                    *again = &AGAIN;
+                    return false;
+                }
             }
         }
     }

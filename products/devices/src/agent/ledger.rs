@@ -3,9 +3,13 @@
 //! ```text
 //!            Allocate                    the kubelet names a pod
 //!   free ───────────────► given ─────────────────────────────────► held
-//!     ▲                     │ not named for a while                  │ no longer named
+//!     ▲                     │ no pod is left that may have it        │ no longer named
 //!     └─────────────────────┴────────────────────────────────────────┘
 //! ```
+//!
+//! The kubelet lists a pod before it asks us for its devices, and names what it has when it has our answer; but what an init
+//! container has is never named. Therefore a claim stays while a pod is listed that came when it was given and that the kubelet
+//! names with nothing of the resource: an init container of it may have the device.
 //!
 //! A device that is plugged again while a pod has it comes with another number. What it is now is locked then, and what it was
 //! is not: another device may come to have the old number.
@@ -16,7 +20,7 @@
 //!
 //! What it does not do: it has no clock and asks nobody; it locks, and that is all it touches.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,11 +30,15 @@ use outrigger_device_core::unit::Unit;
 use outrigger_host::devices::Roots;
 use outrigger_host::{Attempt, LockError, LockHolder, Locks, MachineLock};
 
-use crate::claims::Holders;
+use crate::claims::{Holders, Pods};
 use crate::locks::{Door, KIND, pods_claim, try_lock};
 
-/// How long the kubelet may take from our answer until it names the pod that got it.
-const UNNAMED: Duration = Duration::from_secs(30);
+/// How long the kubelet may take from our answer until it names the pod that got it: it does so without waiting for anything
+/// (`pkg/kubelet/cm/devicemanager/manager.go`, `allocateContainerResources`).
+const UNNAMED: Duration = Duration::from_secs(3);
+
+/// How long a pod may be listed until all of its devices are asked for; another resource's plugin may take its time.
+const ADMISSION: Duration = Duration::from_secs(10);
 
 /// A resource and an id in it.
 pub type Key = (String, String);
@@ -54,6 +62,8 @@ pub struct Ledger {
     /// All that the kubelet named last, also what is not listed now: a pod's own use of a disk keeps it from being listed
     /// until its claim is known.
     named: Holders,
+    /// The pods that it listed, and when it was asked: of the last time that all admissions from before are over, and later ones.
+    listed: VecDeque<(Duration, Arc<BTreeSet<String>>)>,
     news: News,
 }
 
@@ -68,11 +78,43 @@ struct Claim {
     seen: Unit,
     /// The names of its locks.
     locks: Vec<String>,
+    /// Whose it may be until somebody is named.
+    whose: Whose,
+}
+
+/// The pods of which one may have what was given.
+#[derive(Debug)]
+enum Whose {
+    /// None of these: they had been there for long.
+    NoneOf(Arc<BTreeSet<String>>),
+    /// One of these: they came when it was given.
+    OneOf(BTreeSet<String>),
 }
 
 impl Claim {
     fn of(unit: &Unit, who: Option<String>, since: Duration, locks: Vec<String>) -> Self {
-        Self { who, since, unit: unit.clone(), seen: unit.clone(), locks }
+        let whose = Whose::NoneOf(Arc::default());
+        Self { who, since, unit: unit.clone(), seen: unit.clone(), locks, whose }
+    }
+
+    /// Whether no pod is left that may have what the kubelet does not name.
+    fn is_left(&mut self, pods: &Pods, asked: Duration) -> bool {
+        if self.who.is_some() {
+            return true;
+        }
+        if asked < self.since {
+            return false;
+        }
+        let came: BTreeSet<String> = match &self.whose {
+            Whose::NoneOf(before) => pods.names.difference(before).cloned().collect(),
+            Whose::OneOf(came) => pods.names.intersection(came).cloned().collect(),
+        };
+        let resource = &*self.unit.body.resource;
+        let named = pods.holders.iter().filter(|((of, _), _)| of == resource);
+        let named: BTreeSet<&str> = named.filter_map(|(_, who)| Some(who.rsplit_once('/')?.0)).collect();
+        let is_left = came.iter().all(|pod| named.contains(pod.as_str()));
+        self.whose = Whose::OneOf(came);
+        is_left && asked >= self.since + UNNAMED
     }
 }
 
@@ -105,8 +147,8 @@ pub enum Taken {
 impl Ledger {
     /// No claims yet. Without locks nobody else on this machine is told of them.
     pub fn new(locks: Option<Locks>, roots: Roots) -> Self {
-        let (claims, counts, held, awaited) = Default::default();
-        Self { roots, locks, claims, counts, held, awaited, named: Holders::new(), news: News::default() }
+        let (claims, counts, held, awaited, named, listed, news) = Default::default();
+        Self { roots, locks, claims, counts, held, awaited, named, listed, news }
     }
 
     /// Where the locks of devices are.
@@ -119,7 +161,9 @@ impl Ledger {
         // That it is asked for is the proof that whoever had it has it no longer.
         let kept = self.give_back(unit);
         let locks = self.lock_all(unit, &kept)?;
-        self.add(unit, Claim::of(unit, None, now, locks));
+        let before = self.listed.iter().rfind(|(asked, _)| *asked + ADMISSION <= now).or(self.listed.front());
+        let whose = Whose::NoneOf(before.map(|(_, pods)| Arc::clone(pods)).unwrap_or_default());
+        self.add(unit, Claim { whose, ..Claim::of(unit, None, now, locks) });
         Ok(())
     }
 
@@ -140,7 +184,12 @@ impl Ledger {
 
     /// Takes over what the kubelet told when it was asked at a moment: what it names no longer is given back. A claim that
     /// is younger than the question is not what it told of. Answers whether that can change what is offered.
-    pub fn told(&mut self, holders: &Holders, asked: Duration) -> bool {
+    pub fn told(&mut self, pods: &Pods, asked: Duration) -> bool {
+        let holders = &pods.holders;
+        self.listed.push_back((asked, Arc::new(pods.names.clone())));
+        while self.listed.get(1).is_some_and(|(before, _)| *before + ADMISSION <= asked) {
+            self.listed.pop_front();
+        }
         let named = std::mem::replace(&mut self.named, holders.clone());
         let has_changed = named != *holders;
         for key in named.keys().chain(holders.keys()) {
@@ -155,9 +204,8 @@ impl Ledger {
                     claim.who = Some(who.clone());
                     self.news.claims.insert(key.clone(), Some(who.clone()));
                 }
-            } else if !holders.contains_key(key) {
-                let may_come = claim.who.is_none() && asked.saturating_sub(claim.since) < UNNAMED;
-                over.extend((!may_come).then(|| key.clone()));
+            } else if !holders.contains_key(key) && claim.is_left(pods, asked) {
+                over.push(key.clone());
             }
         }
         for key in &over {
@@ -233,6 +281,16 @@ impl Ledger {
     /// Whether some lock is still waited for.
     pub fn awaits(&self) -> bool {
         !self.awaited.is_empty()
+    }
+
+    /// Whether anything is held.
+    pub fn has_claims(&self) -> bool {
+        !self.claims.is_empty()
+    }
+
+    /// Whether the kubelet has yet to name somebody.
+    pub fn has_unnamed(&self) -> bool {
+        self.claims.values().any(|claim| claim.who.is_none())
     }
 
     /// How many units of a resource are held.

@@ -71,6 +71,8 @@ pub struct Outbox {
     pub decided: watch::Sender<Decided>,
     /// That the claims should be asked for anew.
     pub ask_claims: mpsc::Sender<()>,
+    /// Whether somebody has something whom the kubelet has not named.
+    pub unnamed: watch::Sender<bool>,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -142,6 +144,10 @@ impl Owner {
                 }
                 source = inbox.changes.next() => {
                     self.out.metrics.event(source);
+                    if source == "mountinfo" && self.ledger.has_claims() {
+                        // A pod that ends takes its mounts with it.
+                        let _ = self.out.ask_claims.try_send(());
+                    }
                     self.look_at(self.due.looked + REST);
                 }
                 () = locked(inbox.locked.as_mut()) => {
@@ -279,8 +285,9 @@ impl Owner {
 
     /// Takes over what the kubelet tells of claims.
     fn hear(&mut self, told: Option<&Told>) {
-        let Some(Told { holders, asked }) = told else { return };
-        self.due.decide |= self.ledger.told(holders, asked.saturating_duration_since(self.begun));
+        let Some(Told { pods, asked }) = told else { return };
+        self.due.decide |= self.ledger.told(pods, asked.saturating_duration_since(self.begun));
+        self.out.unnamed.send_replace(self.ledger.has_unnamed());
         self.claim_named();
     }
 
@@ -310,6 +317,7 @@ impl Owner {
                 let given = counter.allocate(&ids, &mut self.ledger, self.begun.elapsed());
                 if given.is_ok() {
                     let _ = self.out.ask_claims.try_send(());
+                    self.out.unnamed.send_replace(true);
                     self.out.metrics.claims(&resource, self.ledger.count(&resource));
                 }
                 // Whoever asked may have gone away; the kubelet will then not name the pod, and the claim ends.
@@ -347,6 +355,7 @@ mod tests {
 
     use super::*;
     use crate::args::SettingsArgs;
+    use crate::claims::Pods;
     use crate::settings::{self, Surroundings};
 
     /// An owner on a machine of files, without the tasks around it: the test is the clerk's thread's clock.
@@ -383,7 +392,8 @@ mod tests {
             let metrics = Metrics::new(&mut Registry::default(), false);
             let (decided, seen) = watch::channel(first.decided.clone());
             let (offers, _) = Offers::new(mpsc::channel(1).0, seen, metrics.clone());
-            let out = Outbox { offers, decided, ask_claims: mpsc::channel(1).0, metrics };
+            let (ask_claims, unnamed) = (mpsc::channel(1).0, watch::Sender::new(false));
+            let out = Outbox { offers, decided, ask_claims, unnamed, metrics };
             let owner =
                 Owner::begin(clerk, first, Ledger::new(Some(locks), inventory.survey.roots.clone()), out).unwrap();
             let changes = Changes::of(&inventory, Watches::new());
@@ -425,9 +435,16 @@ mod tests {
         }
 
         fn told(&mut self, holders: &[(&str, &str)], asked: Instant) {
-            let holder =
-                |(resource, id): &(&str, &str)| ((resource.to_string(), id.to_string()), "default/a/c".to_owned());
-            self.owner.hear(Some(&Told { holders: holders.iter().map(holder).collect(), asked }));
+            self.told_of(&["default/a"], holders, asked);
+        }
+
+        /// The kubelet lists these pods, of which the last has these.
+        fn told_of(&mut self, names: &[&str], holders: &[(&str, &str)], asked: Instant) {
+            let who = format!("{}/c", names.last().unwrap_or(&""));
+            let holder = |(resource, id): &(&str, &str)| ((resource.to_string(), id.to_string()), who.clone());
+            let holders = holders.iter().map(holder).collect();
+            let pods = Pods { holders, names: names.iter().map(|&name| name.to_owned()).collect() };
+            self.owner.hear(Some(&Told { pods, asked }));
         }
     }
 
@@ -500,15 +517,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_claim_that_the_kubelet_never_names_ends_when_it_was_asked_long_after() {
+    async fn a_claim_that_the_kubelet_never_names_ends_when_it_was_asked_seconds_after() {
         let mut bench = Bench::new(&rivals("a", "b")).await;
+        bench.told_of(&["default/old"], &[], Instant::now());
         let id = bench.id(A);
         assert!(bench.allocate(A, &id));
-        bench.told(&[], Instant::now() + Duration::from_secs(29));
+        bench.told_of(&["default/old"], &[], Instant::now() + Duration::from_secs(2));
         assert_eq!(bench.owner.ledger.count(A), 1);
-        bench.told(&[], Instant::now() + Duration::from_secs(31));
+        bench.told_of(&["default/old"], &[], Instant::now() + Duration::from_secs(4));
         assert_eq!(bench.owner.ledger.count(A), 0);
         let locks = Locks::at(bench.place.path().join("lock"));
         assert!(locks.holders(crate::locks::KIND, |_| false).is_empty());
+    }
+
+    /// A kubelet never names what an init container has. Tried with a claim that time alone ends.
+    #[tokio::test]
+    async fn a_claim_that_the_kubelet_never_names_stays_while_a_pod_may_have_it_in_an_init_container() {
+        let mut bench = Bench::new(&rivals("a", "b")).await;
+        let (old, new, later) = ("default/old", "default/new", "default/later");
+        bench.told_of(&[old], &[], Instant::now());
+        let (id, after) = (bench.id(A), |seconds| Instant::now() + Duration::from_secs(seconds));
+        assert!(bench.allocate(A, &id));
+        bench.told_of(&[new, old], &[], after(1));
+        bench.told_of(&[new, later, old], &[], after(3600));
+        assert_eq!(bench.owner.ledger.count(A), 1);
+        bench.told_of(&[later, old], &[], after(3601));
+        assert_eq!(bench.owner.ledger.count(A), 0, "what came later was not given it");
+        assert!(bench.allocate(A, &id));
+        bench.told_of(&[old, "default/other"], &[(A, "another")], after(3602));
+        assert_eq!(bench.owner.ledger.count(A), 0, "what an init container has, the others of its pod have first");
     }
 }

@@ -14,7 +14,8 @@ use super::steps::RESOURCES;
 /// claims are asked for every 10 s.
 pub const SETTLED: Duration = Duration::from_secs(16);
 
-/// And where a pod may have been given something that the kubelet never names: that ends at the audit after 30 s.
+/// And where a pod may have been given something that the kubelet never names: that ends some seconds after the pods have
+/// gone that may have it, or when a kubelet that has just started has learnt of all of its pods.
 pub const SETTLED_UNNAMED: Duration = Duration::from_secs(45);
 
 /// After so long a pod has been named, at the latest.

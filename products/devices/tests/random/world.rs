@@ -385,15 +385,31 @@ impl World {
         Ok(())
     }
 
-    async fn settle(&mut self) -> Result<(), String> {
-        let is_unnamed = std::mem::take(&mut self.has_unnamed);
-        self.pass(if is_unnamed { SETTLED_UNNAMED } else { SETTLED }).await?;
-        if self.node.has_kubelet() && !self.node.agents.is_empty() {
-            if !self.has_twins {
-                checks::lists_are_as_decided(&self.node, self.falls)?;
-            }
-            checks::locks_are_as_claimed(&self.node)?;
+    /// Whether everything is as it must be when nothing has happened for long.
+    fn has_settled(&self) -> Result<(), String> {
+        if !self.node.has_kubelet() || self.node.agents.is_empty() {
+            return Ok(());
         }
+        if !self.has_twins {
+            checks::lists_are_as_decided(&self.node, self.falls)?;
+        }
+        checks::locks_are_as_claimed(&self.node)
+    }
+
+    async fn settle(&mut self) -> Result<(), String> {
+        self.pass(if self.has_unnamed { SETTLED_UNNAMED } else { SETTLED }).await?;
+        if let Err(broken) = self.has_settled() {
+            if !self.has_unnamed {
+                return Err(broken);
+            }
+            // What nobody names, a pod that came at the same time may have in an init container.
+            for pod in std::mem::take(&mut self.node.pods) {
+                self.node.kubelet.remove_pod(&pod.name);
+            }
+            self.pass(SETTLED_UNNAMED).await?;
+            self.has_settled()?;
+        }
+        self.has_unnamed &= !self.node.pods.is_empty();
         self.restless.clear();
         self.is_calm = self.node.has_kubelet() && !self.node.agents.is_empty();
         (self.is_quiet, self.is_blind) = (true, false);
