@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic, also in its helpers")]
 
 mod rights;
+mod schema;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,12 +19,20 @@ fn here(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/chart").join(name)
 }
 
+/// The chart's folder.
+fn chart() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/chart")
+}
+
+/// Helm, to be told what to do.
+fn helm() -> Command {
+    Command::new(std::env::var("HELM_BIN").expect("`cargo xtask test` names Helm"))
+}
+
 /// What `helm template` makes of the chart.
 fn template(more: &[&str]) -> Output {
-    let helm = std::env::var("HELM_BIN").expect("`cargo xtask test` names Helm");
-    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/chart");
-    let mut command = Command::new(helm);
-    command.args(["template", "outrigger"]).arg(chart).args(["--namespace=outrigger", "--kube-version=1.36.3"]);
+    let mut command = helm();
+    command.args(["template", "outrigger"]).arg(chart()).args(["--namespace=outrigger", "--kube-version=1.36.3"]);
     command.args(more).output().unwrap()
 }
 
@@ -32,6 +41,13 @@ fn rendered(more: &[&str]) -> String {
     let output = template(more);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// The chart must not render, and tell this reason.
+fn refused(more: &[&str], reason: &str) {
+    let output = template(more);
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && complaint.contains(reason), "{more:?}: {complaint}");
 }
 
 /// Compares a text with a golden file.
@@ -49,28 +65,37 @@ fn the_rendered_chart_is_as_it_was_read() {
 }
 
 #[test]
-fn nothing_is_rendered_of_what_is_disabled() {
-    assert_eq!(rendered(&["--set=devices.enabled=false"]).trim(), "");
+fn helm_finds_nothing_to_better() {
+    for values in ["everything", "k0s"] {
+        let file = here(&format!("golden/{values}.values.yaml"));
+        let mut lint = helm();
+        lint.args(["lint", "--strict", "--quiet", "--kube-version=1.36.3"]).arg(chart()).arg("--values").arg(file);
+        let linted = lint.output().unwrap();
+        assert!(linted.status.success(), "{}", String::from_utf8_lossy(&linted.stdout));
+    }
+}
+
+/// Tried with the monitor's labels written after the metadata: they came to stand among the annotations.
+#[test]
+fn labels_of_a_monitor_are_labels_beside_annotations_too() {
+    let file = here("golden/everything.values.yaml");
+    let text = rendered(&["--values", &file.to_string_lossy(), "--show-only=templates/devices/podmonitor.yaml"]);
+    let monitor = outrigger_config::read("rendered", text.as_bytes()).unwrap()[0].value().clone();
+    assert_eq!(monitor["metadata"]["labels"]["release"], "prometheus");
+    assert_eq!(monitor["metadata"]["labels"]["team"], "edge");
+    assert_eq!(monitor["metadata"]["annotations"].as_object().unwrap().len(), 1);
 }
 
 #[test]
-fn values_that_cannot_work_are_refused_with_the_reason() {
-    for (values, reason) in [
-        ("--set=devices.maxSurge=0", "/devices/maxSurge"),
-        ("--set=devices.kubeletDirectory=var/lib/kubelet", "/devices/kubeletDirectory"),
-        ("--set=devices.kubeletDirectory=/var/lib/kubelet/", "/devices/kubeletDirectory"),
-        ("--set=devices.admin.port=80", "/devices/admin/port"),
-        ("--set=devices.admim.port=9000", "additional properties 'admim' not allowed"),
-        ("--set-json=devices.args=[\"audit=10s\"]", "/devices/args/0"),
-        ("--set-json=devices.config={\"devices\":[{\"name\":\"a1\"}]}", "set devices.config.domain"),
-        ("--set-json=devices.config={\"devices\":[{\"groups\":[]}]}", "a resource needs `name`"),
-        ("--set-json=devices.config={\"devices\":[{\"resource\":\"a.b/c\",\"cdi\":{\"x\":1}}]}", "CDI is not here yet"),
-        ("--kube-version=1.24.0", "requires kubeVersion"),
-    ] {
-        let output = template(&[values]);
-        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && complaint.contains(reason), "{values}: {complaint}");
-    }
+fn an_image_is_named_by_its_digest_where_there_is_one() {
+    let digest = format!("sha256:{}", "4f".repeat(32));
+    let text = rendered(&[&format!("--set=image.digest={digest}")]);
+    assert!(text.contains(&format!("image: \"outrigger@{digest}\"")), "{text}");
+}
+
+#[test]
+fn nothing_is_rendered_of_what_is_disabled() {
+    assert_eq!(rendered(&["--set=devices.enabled=false"]).trim(), "");
 }
 
 /// What stands in the chart's configuration is what `outrigger devices check` reads.

@@ -3,7 +3,7 @@
 //!
 //! Of the chart these are the rendered texts beside its own test, which compares them with what it renders.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -58,11 +58,40 @@ fn an_api_server_takes_every_manifest_and_gives_their_accounts_no_right() {
         ["generic", "simple"].map(|name| file(&format!("deploy/replaced/{name}-device-plugin/daemonset.yaml"))),
     );
     files.push(file("deploy/replaced/simple-device-plugin/test-pod.yaml"));
+    let place = tempfile::tempdir().unwrap();
+    files.push(the_kustomize_base_is_the_chart_by_default(&cluster, place.path()));
     kubeconform_knows_every_field(&cluster, &files);
     the_api_server_would_take_it(&cluster, &files);
     only_directories_of_the_node_need_the_level_privileged(&cluster);
     accounts_may_do_what_is_written_down(&cluster);
     cluster.down().unwrap();
+}
+
+/// Builds the base, and answers the file with what comes of it.
+///
+/// Tried with an argument less in the base: it differs.
+fn the_kustomize_base_is_the_chart_by_default(cluster: &Cluster, place: &Path) -> PathBuf {
+    let built = place.join("kustomize.yaml");
+    let text = cluster.kubectl(&["kustomize", &file("deploy/kustomize/devices").to_string_lossy()]).unwrap();
+    std::fs::write(&built, text).unwrap();
+    let named = |file: &Path| -> BTreeMap<String, Value> {
+        objects(file)
+            .into_iter()
+            .map(|object| (format!("{} {}", object["kind"], object["metadata"]["name"]), object))
+            .collect()
+    };
+    let mut chart = named(&file("e2e/tests/chart/golden/default.yaml"));
+    for object in chart.values_mut() {
+        let labels = object["metadata"]["labels"].as_object_mut().unwrap();
+        // These tell of Helm.
+        assert!(labels.remove("helm.sh/chart").is_some() && labels.remove("app.kubernetes.io/managed-by").is_some());
+    }
+    let base = named(&built);
+    assert_eq!(base.keys().collect::<Vec<_>>(), chart.keys().collect::<Vec<_>>());
+    for (name, object) in &base {
+        assert!(*object == chart[name], "{name} of the base is {object:#}\nand of the chart {:#}", chart[name]);
+    }
+    built
 }
 
 /// `kubeconform` in strict mode over these files.
