@@ -1,5 +1,6 @@
 //! A real cluster that `cargo xtask cluster` starts for one test, and ends with it.
 
+pub mod allocatable;
 pub mod machine;
 
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 /// How long a test waits for what a busy machine does late.
 pub const PATIENCE: Duration = Duration::from_secs(180);
@@ -76,6 +78,24 @@ impl Cluster {
         &self.kubeconfig
     }
 
+    /// Its `/`, as the machine sees it.
+    pub fn root(&self) -> Result<PathBuf> {
+        let init =
+            std::fs::read_to_string(self.directory().join("init")).context("the cluster has no first process")?;
+        Ok(format!("/proc/{}/root", init.split(' ').next().unwrap_or_default()).into())
+    }
+
+    /// Fails where a component has ended by itself, with its last lines.
+    pub fn is_whole(&self) -> Result<()> {
+        let record = std::fs::read(self.directory().join("record.json")).context("the cluster is gone")?;
+        let record: Value = serde_json::from_slice(&record)?;
+        let components = record["components"].as_array();
+        let ended = components.into_iter().flatten().find(|component| component["ended"].is_string());
+        let Some(component) = ended else { return Ok(()) };
+        let name = component["name"].as_str().unwrap_or_default();
+        bail!("{name} ended ({}); its last lines:\n{}", component["ended"], self.last_lines(name));
+    }
+
     /// Where its files are while it runs.
     pub fn directory(&self) -> &Path {
         self.bin.parent().unwrap_or(&self.bin)
@@ -102,6 +122,7 @@ impl Cluster {
             if matches!(answer, Ok(true)) {
                 return Ok(());
             }
+            self.is_whole()?;
             if PATIENCE < begin.elapsed() {
                 bail!("in vain was waited until {what}: {answer:?}\n{}", self.explain(namespace));
             }
@@ -114,9 +135,15 @@ impl Cluster {
         let told = [
             self.kubectl(&["get", "pods", "--namespace", namespace, "--output=wide"]),
             self.kubectl(&["get", "events", "--namespace", namespace, "--sort-by=.lastTimestamp"]),
-            output(Command::new("tail").args(["-n", "20"]).arg(self.directory().join("log/kubelet.log"))),
+            Ok(self.last_lines("kubelet")),
         ];
         told.map(|text| text.unwrap_or_else(|error| format!("{error:#}\n"))).join("\n")
+    }
+
+    /// The last lines of a component's log.
+    fn last_lines(&self, component: &str) -> String {
+        let log = self.directory().join(format!("log/{component}.log"));
+        output(Command::new("tail").args(["-n", "20"]).arg(log)).unwrap_or_else(|error| format!("{error:#}"))
     }
 
     /// Ends it, and fails where that fails.

@@ -8,4 +8,5 @@ mod kills;
 mod life;
 mod manifests;
 mod options;
+mod release;
 mod schemas;
