@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::hold::Node;
 use crate::rules::{Child, PathPattern, Transport};
 
 /// What a host shows at one moment.
@@ -18,6 +19,8 @@ pub struct Picture {
     pub nodes: Vec<ClassNode>,
     /// What each pattern of the rules matches. A pattern that is not here was not looked for, and matches nothing.
     pub found: BTreeMap<PathPattern, Vec<PathMatch>>,
+    /// Of nodes that paths lead to and that are none of these devices, what they belong to.
+    pub above: BTreeMap<Node, Vec<Above>>,
     /// Mounts of the host.
     pub mounts: Seen<Vec<Mount>>,
     /// Swap areas.
@@ -238,6 +241,15 @@ pub struct ClassNode {
     pub by_id: Vec<String>,
     /// The nearest NUMA nodes.
     pub numa: Vec<u32>,
+}
+
+/// A whole device that a node belongs to: the disk of `/dev/sg0`, the USB device of `/dev/usb/lp0`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Above {
+    /// Its node: a disk has a block device's, a USB device a character device's.
+    pub node: Node,
+    /// The kernel's name, as `sda` or `1-2.3`.
+    pub name: String,
 }
 
 /// A path that a pattern matches.

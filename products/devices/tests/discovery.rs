@@ -3,16 +3,21 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a failure of the test")]
 
+mod harness;
+
 use std::time::Duration;
 
+use harness::may_make_nodes;
 use outrigger_device_core::decide::{Claims, Decision, Input, State, decide};
 use outrigger_device_core::hold::Mode;
 use outrigger_device_core::rules::{
-    BlockRule, Child, EvidencePolicy, Group, Resource, Rules, Select, SerialRule, Transport, UsbRule, VideoRule,
+    BlockRule, Child, EvidencePolicy, Group, PathRule, Resource, Rules, Select, SerialRule, Transport, UsbRule,
+    VideoRule,
 };
 use outrigger_devices::survey::Survey;
 use outrigger_host::devices::Roots;
 use outrigger_host_tree::HostTree;
+use rustix::fs::{CWD, FileType, Mode as FileMode, makedev, mknodat};
 
 /// The rule of the program that takes simple-device-plugin's place: it sees neither the host's mounts nor its nodes.
 fn drop_in() -> Rules {
@@ -178,4 +183,38 @@ fn rules_that_know_different_things_of_a_stick_lock_the_same() {
     let stick = locks(Select::Usb(vec![UsbRule { vendor: Some(0x0781), ..UsbRule::default() }]));
     let keeps_away = |(name, mode): (&String, &Mode)| stick.get(name).is_some_and(|stick| !stick.goes_with(*mode));
     assert!(disk.iter().any(keeps_away), "{disk:?} and {stick:?}");
+}
+
+#[test]
+fn a_generic_node_of_a_disk_and_a_printers_of_a_usb_device_are_parts_of_these() {
+    if !may_make_nodes() {
+        return;
+    }
+    let tree = HostTree::named("usb-stick");
+    let interface = "devices/pci0000:00/0000:00:14.0/usb1/1-2/1-2:1.0";
+    let generic = format!("{interface}/host6/target6:0:0/6:0:0:0/scsi_generic/sg0");
+    for (node, major, directory) in [("sg0", 21, &*generic), ("lp0", 180, &format!("{interface}/usbmisc/lp0"))] {
+        tree.add(&format!("dev\nsys/{directory}\n  dev = {major}:0\nsys/dev/char/{major}:0 -> ../../{directory}\n"));
+        mknodat(CWD, tree.path(&format!("dev/{node}")), FileType::CharacterDevice, FileMode::RUSR, makedev(major, 0))
+            .unwrap();
+    }
+    let stick = || Select::Usb(vec![UsbRule { vendor: Some(0x0781), ..UsbRule::default() }]);
+    let disk = || Select::Block(BlockRule { transport: vec![Transport::Usb], ..BlockRule::default() });
+    let path = |path: &str| Select::Paths(vec![PathRule::new(path)]);
+    for (whole, node) in [(disk(), "/dev/sg0"), (stick(), "/dev/sg0"), (stick(), "/dev/lp0")] {
+        let whole = Resource::new("a.b/whole", vec![Group::new(whole)]);
+        let both = vec![whole, Resource::new("a.b/node", vec![Group::new(path(node))])];
+        let alone = both.iter().map(|resource| {
+            let rules = Rules { resources: vec![resource.clone()], ..one(path(node)) };
+            decision(&tree, &rules).lists[0].listed[0].unit.modes()
+        });
+        let [whole, part] = <[_; 2]>::try_from(alone.collect::<Vec<_>>()).unwrap();
+        let keeps_away = |(name, mode): (&String, &Mode)| part.get(name).is_some_and(|part| !part.goes_with(*mode));
+        assert!(whole.iter().any(keeps_away), "{node}: {whole:?} and {part:?}");
+        let both = Rules { resources: both, ..one(path(node)) };
+        assert_eq!(why(&decision(&tree, &both), node), "withheld: also matched by a.b/whole");
+    }
+    let printer = decision(&tree, &one(path("/dev/lp0"))).lists[0].listed[0].unit.modes();
+    let free = decision(&tree, &one(disk())).lists[0].listed[0].unit.modes();
+    assert!(printer.iter().all(|(name, mode)| free.get(name).is_none_or(|other| other.goes_with(*mode))));
 }

@@ -1,12 +1,12 @@
 //! What is behind the nodes that paths lead to, and above the disks and ports that are looked at: rules of paths look at no
 //! device, and rules for disks at no USB device, and yet what they hand out may be part of one that another rule hands out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
 use outrigger_device_core::hold::Node;
-use outrigger_device_core::picture::Picture;
+use outrigger_device_core::picture::{Above, DeviceNumber, Picture};
 use outrigger_host::devices::Scope;
 
 use super::Survey;
@@ -17,6 +17,8 @@ struct Names {
     disks: BTreeSet<String>,
     usb: BTreeSet<String>,
     nodes: BTreeSet<String>,
+    /// What nodes of other kinds belong to.
+    above: BTreeMap<Node, Vec<Above>>,
 }
 
 impl Survey {
@@ -43,12 +45,16 @@ impl Survey {
             Some("block") => names.disks.extend(name(whole.unwrap_or(&directory))),
             Some("usb") => names.usb.extend(name(&directory)),
             Some("tty" | "video4linux" | "hidraw" | "sound" | "input") => names.nodes.extend(name(&directory)),
-            _ => (),
+            _ => {
+                let above: Vec<Above> = above(&directory).collect();
+                names.above.extend((!above.is_empty()).then_some((node, above)));
+            }
         }
     }
 
     fn with(&self, mut picture: Picture, names: Names) -> Picture {
-        let Names { disks, usb, nodes } = names;
+        let Names { disks, usb, nodes, above } = names;
+        picture.above.extend(above);
         if disks.is_empty() && usb.is_empty() && nodes.is_empty() {
             return picture;
         }
@@ -60,6 +66,32 @@ impl Survey {
         (picture.mounts, picture.swaps) = (more.mounts, more.swaps);
         picture
     }
+}
+
+/// The disk and the USB device that something in sysfs belongs to: a generic SCSI node is beside its disk, below the same
+/// device; a printer's is below a USB device.
+fn above(directory: &Path) -> impl Iterator<Item = Above> {
+    let disk = |scsi: &Path| {
+        let mut disks = fs::read_dir(scsi.join("block")).ok().filter(|_| is_of(scsi, "scsi"))?;
+        disks.find_map(|disk| whole(&disk.ok()?.path(), true))
+    };
+    let usb = |device: &Path| whole(device, false).filter(|usb| is_usb_device(&usb.name));
+    let disk = directory.ancestors().find_map(disk);
+    disk.into_iter().chain(directory.ancestors().find_map(usb))
+}
+
+/// Whether something in sysfs is of this subsystem.
+fn is_of(device: &Path, subsystem: &str) -> bool {
+    fs::read_link(device.join("subsystem")).is_ok_and(|link| link.ends_with(subsystem))
+}
+
+/// The device that a directory of sysfs is, where it has a node.
+fn whole(directory: &Path, is_block: bool) -> Option<Above> {
+    let number = fs::read_to_string(directory.join("dev")).ok()?;
+    let (major, minor) = number.trim().split_once(':')?;
+    let number = DeviceNumber { major: major.parse().ok()?, minor: minor.parse().ok()? };
+    let name = directory.file_name()?.to_str()?.to_owned();
+    Some(Above { node: Node { is_block, number }, name })
 }
 
 /// The nodes of paths of which no device is known, each once.

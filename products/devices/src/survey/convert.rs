@@ -12,6 +12,7 @@ pub fn picture(devices: host::Devices) -> core::Picture {
         usb: usb.into_iter().map(usb_device).collect(),
         nodes: nodes.into_iter().map(node).collect(),
         found: std::collections::BTreeMap::new(),
+        above: std::collections::BTreeMap::new(),
         mounts: seen(mounts, |mounts| mounts.into_iter().map(mount).collect()),
         swaps: seen(swaps, |swaps| swaps.into_iter().map(swap).collect()),
     }

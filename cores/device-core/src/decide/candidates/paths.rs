@@ -8,7 +8,7 @@ use crate::decide::{Reason, Status};
 use crate::gdp::{self, Matches};
 use crate::hold::{Hold, Node};
 use crate::ids::{Kind, short};
-use crate::picture::{NodeKind, PathMatch};
+use crate::picture::{Above, NodeKind, PathMatch};
 use crate::rules::{CountedRule, Group, PathKind, PathPattern, PathRule};
 use crate::unit::{Expected, Give, Part, Sort};
 
@@ -87,11 +87,20 @@ impl Scene<'_> {
                 (Hold::of_node(node, path, Some(self.usb_lock(usb))), usb_footprint(usb))
             }
             None => match found.kind {
-                NodeKind::Character(_) | NodeKind::Block(_) => (Hold::of_node(node, path, None), footprint),
+                NodeKind::Character(_) | NodeKind::Block(_) => self.part_of_others(node, path, footprint),
                 NodeKind::Directory => (Hold::of_directory(path), footprint),
                 NodeKind::Other | NodeKind::Nothing => (Hold::of_identity(short(Kind::Path, path)), footprint),
             },
         }
+    }
+
+    /// A node of another kind, and a part of what it belongs to.
+    fn part_of_others(&self, node: Option<Node>, path: &str, footprint: Footprint) -> (Hold, Footprint) {
+        let above = node.and_then(|node| self.input.picture.above.get(&node)).into_iter().flatten();
+        above.fold((Hold::of_node(node, path, None), footprint), |(hold, footprint), Above { node, name }| {
+            let kind = if node.is_block { "disk" } else { "usb" };
+            (hold.and_of(Some(*node)), footprint.and_part(kind, name))
+        })
     }
 
     /// A group without units says what it lacks, at each match that it has.
