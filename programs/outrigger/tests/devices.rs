@@ -6,9 +6,13 @@
 mod support;
 
 use std::fs;
+use std::process::Stdio;
+use std::time::Duration;
 
 use support::place::{Place, address, get, stopped};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
+use tokio::time::timeout;
 
 #[tokio::test]
 async fn the_simple_device_plugins_flags_give_its_codes() {
@@ -124,6 +128,28 @@ async fn list_and_explain_tell_without_the_agent() {
     }
     let (code, _, err) = place.said("outrigger", &["devices", "explain", "nothing", "--device", device]).await;
     assert_eq!(code, 1, "{err}");
+}
+
+/// Tried with a list that listens only where it did at its start.
+#[tokio::test]
+async fn a_list_that_is_watched_shows_what_comes_into_a_directory_that_was_not_there_before() {
+    let place = Place::new();
+    fs::create_dir(place.path("tree")).unwrap();
+    let pattern = place.path("tree/*/*");
+    let device = format!("{{resource: example.com/a, groups: [{{paths: [{{path: {}}}]}}]}}", pattern.display());
+    let args = ["devices", "list", "--watch", "--audit", "1h", "--device", &device];
+    let mut list = place.command("outrigger", &args).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(list.stdout.take().unwrap()).lines();
+    let mut is_shown = async |name: &str| {
+        let name = place.path(name).display().to_string();
+        let shown = async { while !lines.next_line().await.unwrap().unwrap().contains(&name) {} };
+        timeout(Duration::from_secs(30), shown).await.unwrap_or_else(|_| panic!("{name} is not shown"));
+    };
+    fs::create_dir_all(place.path("new/first")).unwrap();
+    fs::rename(place.path("new"), place.path("tree/new")).unwrap();
+    is_shown("tree/new/first").await;
+    fs::create_dir(place.path("tree/new/second")).unwrap();
+    is_shown("tree/new/second").await;
 }
 
 #[tokio::test]

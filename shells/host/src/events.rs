@@ -155,6 +155,14 @@ impl Events {
         }
     }
 
+    /// Tells of other subsystems and directories from now on. What the kernel has told and the moments to look again stay.
+    /// Look when this has returned: what happened before where nobody listened, or in a directory of before, is not told.
+    pub fn follow(&mut self, roots: &Roots, watches: &Watches, wanted: Wanted) {
+        let Wanted { subsystems, directories } = wanted;
+        self.directories = watches.directories(directories.iter().map(|directory| roots.at(directory)));
+        self.subsystems = subsystems;
+    }
+
     /// Looks so often where the kernel does not tell, instead of every 5 s.
     #[must_use]
     pub fn polling_every(mut self, poll: Duration) -> Self {

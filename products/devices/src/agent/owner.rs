@@ -230,7 +230,9 @@ impl Owner {
             Done::Looked { followed, elsewhere } => {
                 self.see_locks(elsewhere);
                 self.send_to_decide();
-                changes.follow(&followed);
+                if changes.follow(&followed) {
+                    self.look_at(self.due.looked + REST);
+                }
                 self.out.metrics.sources(changes.is_polling(), changes.counts());
             }
             Done::LocksSeen { changed, elsewhere } => {
@@ -417,6 +419,15 @@ mod tests {
             }
         }
 
+        /// Until there is nothing to look at.
+        async fn rest(&mut self) {
+            self.settle().await;
+            while let Some(at) = self.owner.due.look {
+                self.owner.send(at);
+                self.settle().await;
+            }
+        }
+
         fn decision(&self) -> Arc<Decision> {
             Arc::clone(&self.owner.out.decided.borrow().decision)
         }
@@ -499,6 +510,21 @@ mod tests {
         assert_eq!(bench.owner.elsewhere.len(), 1);
         bench.settle().await;
         assert!(bench.decision().listed(A, &id).is_some_and(Listed::is_healthy));
+    }
+
+    /// The look has seen a directory in which nobody has listened yet. Tried with an owner that does not look again.
+    #[tokio::test]
+    async fn what_comes_between_a_look_and_listening_where_it_shows_is_seen() {
+        let mut bench =
+            Bench::new("devices: [{resource: example.com/a, groups: [{paths: [{path: /dev/*/*/*}]}]}]").await;
+        fs::create_dir(bench.place.path().join("host/dev/bus/a")).unwrap();
+        bench.owner.look_at(Instant::now());
+        bench.owner.send(Instant::now());
+        let done = bench.owner.office.back().await.unwrap();
+        fs::create_dir(bench.place.path().join("host/dev/bus/a/late")).unwrap();
+        bench.owner.take(done, &mut bench.changes);
+        bench.rest().await;
+        assert_eq!(bench.decision().lists[0].listed.len(), 1);
     }
 
     /// The kubelet's answer may be older than the grant, and still name the pod that had the device before.

@@ -18,7 +18,7 @@ use crate::args::{Form, ListArgs};
 use crate::claims::Holders;
 use crate::inventory::Inventory;
 use crate::settings::Configuration;
-use crate::survey::Changes;
+use crate::survey::{Changes, Followed};
 
 /// How often is looked whether a lock is free.
 const FREED: Duration = Duration::from_secs(1);
@@ -81,6 +81,8 @@ async fn watch(
     loop {
         let told = who.told().await;
         let picture = inventory.survey.whole(&inventory.rules);
+        // Directories that a pattern matches may be there only now; what has come into them since is not told.
+        let is_more = changes.follow(&Followed::of(inventory));
         let decision = who.decide(inventory, &picture, &told, (&state, begun.elapsed()));
         state = decision.next.clone();
         let text = show(&decision, &told.holders, filter, form);
@@ -94,6 +96,7 @@ async fn watch(
         // Nothing tells that a lock is free.
         let is_held = decision.findings.iter().any(|finding| who::elsewhere(finding).is_some());
         let due = if is_held { due.min(Instant::now() + FREED) } else { due };
+        let due = if is_more { Instant::now() } else { due };
         tokio::select! {
             _ = changes.next() => (),
             () = taken(locked.as_mut()) => (),

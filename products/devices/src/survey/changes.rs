@@ -22,6 +22,8 @@ pub struct Changes {
     roots: Roots,
     watches: Watches,
     followed: Followed,
+    /// Subsystems that are followed whatever the rules say.
+    always: BTreeSet<String>,
     events: Events,
 }
 
@@ -35,28 +37,31 @@ pub struct Followed {
 impl Changes {
     /// Those that can concern an inventory. Listen first and look then. Must be called within a runtime.
     pub fn of(inventory: &Inventory, watches: Watches) -> Self {
-        Self::following(Followed::of(inventory), inventory, watches)
+        Self::following(Followed::of(inventory), BTreeSet::new(), inventory, watches)
     }
 
     /// Those, and of every device that no rule asks for.
     pub fn of_everything(inventory: &Inventory, watches: Watches) -> Self {
-        let mut followed = Followed::of(inventory);
-        followed.subsystems.extend(EVERYTHING.map(str::to_owned));
-        Self::following(followed, inventory, watches)
+        let always = EVERYTHING.map(str::to_owned).into();
+        Self::following(Followed::of(inventory), always, inventory, watches)
     }
 
-    fn following(followed: Followed, inventory: &Inventory, watches: Watches) -> Self {
+    fn following(followed: Followed, always: BTreeSet<String>, inventory: &Inventory, watches: Watches) -> Self {
         let roots = inventory.survey.roots.clone();
-        let events = open(&roots, &watches, &followed);
-        Self { roots, watches, followed, events }
+        let events = Events::open(&roots, &watches, followed.wanted(&always));
+        Self { roots, watches, followed, always, events }
     }
 
-    /// Follows what the rules look at now.
-    pub fn follow(&mut self, followed: &Followed) {
-        if *followed != self.followed {
-            self.events = open(&self.roots, &self.watches, followed);
-            self.followed.clone_from(followed);
+    /// Follows what the rules look at now. Answers whether that is something else: then it must be looked at once more, for
+    /// nothing has told of what happened there until now.
+    #[must_use]
+    pub fn follow(&mut self, followed: &Followed) -> bool {
+        if *followed == self.followed {
+            return false;
         }
+        self.events.follow(&self.roots, &self.watches, followed.wanted(&self.always));
+        self.followed.clone_from(followed);
+        true
     }
 
     /// Waits for the next change, and tells who told. Safe to drop and call again.
@@ -82,12 +87,6 @@ impl Changes {
     }
 }
 
-fn open(roots: &Roots, watches: &Watches, followed: &Followed) -> Events {
-    let Followed { subsystems, directories } = followed.clone();
-    let wanted = Wanted { subsystems, directories: directories.into_iter().collect() };
-    Events::open(roots, watches, wanted)
-}
-
 impl Followed {
     /// Of these rules on the machine as it is.
     pub fn of(inventory: &Inventory) -> Self {
@@ -98,6 +97,13 @@ impl Followed {
         });
         let directories = globs.flat_map(|glob| directories(&survey.roots, glob)).chain(links(rules));
         Self { subsystems: subsystems(rules), directories: directories.collect() }
+    }
+
+    /// With the subsystems that are followed whatever the rules say.
+    fn wanted(&self, always: &BTreeSet<String>) -> Wanted {
+        let Self { subsystems, directories } = self;
+        let subsystems = subsystems.union(always).cloned().collect();
+        Wanted { subsystems, directories: directories.iter().cloned().collect() }
     }
 }
 
