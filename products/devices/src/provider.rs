@@ -78,12 +78,13 @@ impl DeviceProvider {
         self.inventory.decide_once(&Claims { held: holders.clone(), ..Claims::default() }).1
     }
 
-    async fn take(&self, request: &ClaimRequest) -> Result<Held, Missed> {
+    /// One try; `is_told` as in [`Door::holders`].
+    async fn take(&self, request: &ClaimRequest, is_told: &mut bool) -> Result<Held, Missed> {
         let first = request.containers.iter().flat_map(|(_, amounts)| amounts.keys()).next();
         let resource = first.map_or("device", String::as_str);
         let refused = |why| Missed::Never(ClaimError::Refused { resource: resource.to_owned(), why });
         let locks = self.door.locks().map_err(refused)?;
-        let holders = self.door.holders().await;
+        let holders = self.door.holders(is_told).await;
         let roots = &self.inventory.survey.roots;
         let picture = self.inventory.survey.whole(&self.inventory.rules);
         let decide = |elsewhere| {
@@ -110,8 +111,9 @@ impl DeviceProvider {
 
     /// Takes it as soon as others have given it back, and tells who has it until then.
     async fn wait(&self, request: &ClaimRequest, progress: &watch::Sender<Progress>) -> Result<Held, ClaimError> {
+        let mut is_told = false;
         loop {
-            match self.take(request).await {
+            match self.take(request, &mut is_told).await {
                 Ok(held) => return Ok(held),
                 Err(Missed::Never(error)) => return Err(error),
                 Err(Missed::Now { why }) => {

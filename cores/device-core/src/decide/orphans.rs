@@ -3,7 +3,8 @@
 //! The device is in use all the same, whatever it is called now. It is told by its id, which is made of the device alone:
 //! each such claim takes one of the units with that id, of whatever resource, until it ends. A USB device has one of two
 //! ids, as another one that tells the same is here or not; after a restart beside its twin it is known by the other, and then
-//! a claim by the serial number alone takes one of each.
+//! a claim by the serial number alone takes one of each. A slot is no device: its id is its number or value, which other
+//! resources have too, and only a claim on the same resource is about it.
 //!
 //! What it does not do: an id of the generic-device-plugin's scheme holds the number of its replica, so that a claim is known
 //! there only while the count stays.
@@ -13,14 +14,20 @@ use std::sync::Arc;
 
 use super::Input;
 use super::candidates::Candidate;
-use crate::ids::short;
+use crate::ids::{Kind, short};
 use crate::rules::{Dialect, Rules};
 use crate::unit::{Body, Expected};
 
 /// Who has what under another name, by the id without its replica.
 #[derive(Debug, Default)]
 pub(super) struct Orphans<'o> {
-    by_base: BTreeMap<&'o str, Vec<&'o str>>,
+    by_base: BTreeMap<&'o str, Vec<Orphan<'o>>>,
+}
+
+#[derive(Debug)]
+struct Orphan<'o> {
+    resource: &'o str,
+    who: &'o str,
 }
 
 impl<'o> Orphans<'o> {
@@ -33,9 +40,9 @@ impl<'o> Orphans<'o> {
         let id_of = |unit: &Candidate, id: &Arc<str>| (unit.body.resource.to_string(), id.to_string());
         let made = units.iter().flat_map(|unit| unit.ids.iter().map(move |id| id_of(unit, id)));
         let made: BTreeSet<(String, String)> = made.collect();
-        let mut by_base: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for ((_, id), who) in held.iter().filter(|(claimed, _)| !made.contains(claimed)) {
-            by_base.entry(base(id)).or_default().push(who);
+        let mut by_base: BTreeMap<&str, Vec<Orphan<'_>>> = BTreeMap::new();
+        for ((resource, id), who) in held.iter().filter(|(claimed, _)| !made.contains(claimed)) {
+            by_base.entry(base(id)).or_default().push(Orphan { resource, who });
         }
         Self { by_base }
     }
@@ -49,7 +56,10 @@ impl<'o> Orphans<'o> {
         }
         let own = ids.first().map(|id| base(id).to_owned());
         let names = own.into_iter().chain(other_id(body));
-        names.filter_map(|name| self.by_base.get(name.as_str())).flatten().copied().collect()
+        let is_device = body.parts.first().is_some_and(|part| part.kind != Kind::Counted);
+        let orphans = names.filter_map(|name| self.by_base.get(name.as_str())).flatten();
+        let of_it = orphans.filter(|orphan| is_device || orphan.resource == &*body.resource);
+        of_it.map(|orphan| orphan.who).collect()
     }
 }
 

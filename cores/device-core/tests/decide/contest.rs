@@ -122,6 +122,22 @@ fn a_claim_from_before_the_count_was_changed_takes_one_of_the_replicas() {
 }
 
 #[test]
+fn a_claim_on_a_slot_takes_none_of_another_resource_and_stays_with_its_own() {
+    let slots = |name: &str, count, group| {
+        let rule = CountedRule::Count { count, env: None };
+        Resource::new(name, vec![Group { count: group, ..Group::new(Select::Counted(rule)) }])
+    };
+    let mut host = Host::default();
+    let both = rules(vec![slots("x.y/first", 2, 1), slots("x.y/second", 2, 1)]);
+    let id = host.decide(&both, &Picture::default()).lists[0].listed[0].unit.id.clone();
+    host.claim("x.y/first", &id);
+    let left = host.decide(&rules(vec![slots("x.y/second", 2, 1)]), &Picture::default());
+    assert_eq!(offered(&left), ["0", "1"], "the other resource is gone, and its slots with it");
+    let doubled = host.decide(&rules(vec![slots("x.y/first", 2, 2)]), &Picture::default());
+    assert_eq!(offered(&doubled).len(), 3, "one of four is the pod's");
+}
+
+#[test]
 fn a_usb_device_and_its_children_are_not_handed_out_twice_but_two_children_may_be() {
     let picture = Picture {
         usb: vec![stick("1-2", 4, None)],

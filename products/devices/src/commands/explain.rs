@@ -1,8 +1,9 @@
 //! `outrigger devices explain`: why a device, an id or a resource is offered or not.
 //!
-//! Each resource is decided alone for this, so that its rules answer for themselves; what the resources do to each other
-//! stands in the first lines.
+//! Each resource is decided alone for this, by its own claims, so that its rules answer for themselves; what the resources do
+//! to each other stands in the first lines.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use outrigger_config::yaml;
@@ -18,6 +19,7 @@ use super::list::{reasons, why};
 use super::who::{self, Seen};
 use super::{CommandError, configured, facts, nodes};
 use crate::args::{ExplainArgs, Form};
+use crate::claims::Holders;
 use crate::inventory::Inventory;
 
 /// More ids than these are told as a range.
@@ -41,7 +43,7 @@ pub fn explain(args: &ExplainArgs) -> Result<u8, CommandError> {
     if found.is_empty() {
         return nameless(&args.what, there.as_ref(), &inventory.rules);
     }
-    let told: Vec<Told<'_>> = found.into_iter().map(|finding| tell(finding, &inventory, &seen)).collect();
+    let told: Vec<Told<'_>> = found.into_iter().map(|finding| tell(finding, &inventory, &seen, &decision)).collect();
     out::print(&match args.output {
         Form::Table => told.iter().map(Told::text).collect::<Vec<_>>().join("\n"),
         Form::Json => format!("{:#}\n", told.iter().map(Told::object).collect::<Value>()),
@@ -109,14 +111,14 @@ struct Answer {
     checks: Vec<Check>,
 }
 
-fn tell<'f>(finding: &'f Finding, inventory: &Inventory, seen: &Seen<'_>) -> Told<'f> {
+fn tell<'f>(finding: &'f Finding, inventory: &Inventory, seen: &Seen<'_>, whole: &Decision) -> Told<'f> {
     let (picture, holders) = (&seen.picture, &seen.told.holders);
-    let claims = Claims { held: holders.clone(), ..Claims::default() };
     let resource = finding.resource.as_deref().unwrap_or_default();
     let holder = |id: &std::sync::Arc<str>| holders.get(&(resource.to_owned(), id.to_string())).cloned();
     let (kind, name) = nodes::device(finding, picture);
     let device = Finding { kind, name, ..finding.clone() };
-    let rules = inventory.rules.resources.iter().map(|alone| {
+    let rules = inventory.rules.resources.iter().enumerate().map(|(rule, alone)| {
+        let claims = Claims { held: own(holders, whole, rule), ..Claims::default() };
         let rules = Rules { resources: vec![alone.clone()], ..inventory.rules.clone() };
         let decision = Inventory { rules, survey: inventory.survey.clone() };
         let decision = decision.decide(picture, &claims, &State::default(), std::time::Duration::ZERO);
@@ -139,6 +141,14 @@ fn tell<'f>(finding: &'f Finding, inventory: &Inventory, seen: &Seen<'_>) -> Tol
         rules,
         facts,
     }
+}
+
+/// The claims on what one rule makes, which may be several resources.
+fn own(holders: &Holders, decision: &Decision, rule: usize) -> Holders {
+    let lists = decision.lists.iter().filter(|list| list.rule == rule);
+    let names: BTreeSet<&str> = lists.map(|list| &*list.resource).collect();
+    let of_it = holders.iter().filter(|((resource, _), _)| names.contains(&**resource));
+    of_it.map(|(key, who)| (key.clone(), who.clone())).collect()
 }
 
 /// A few ids, and how many there are beside them.

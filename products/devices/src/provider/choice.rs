@@ -25,10 +25,14 @@ pub struct Chooser<'c> {
     holders: &'c Holders,
     locks: (Locks, &'c Roots),
     plan: &'c PodPlan,
-    taken: BTreeMap<Arc<str>, BTreeMap<String, MachineLock>>,
+    /// The locks of what its containers have, by resource and id.
+    taken: BTreeMap<Key, BTreeMap<String, MachineLock>>,
     /// What an init container had, for those after it.
     used_up: BTreeMap<String, Vec<Unit>>,
 }
+
+/// A resource and an id in it: slots of two resources have the same ids.
+type Key = (Arc<str>, Arc<str>);
 
 /// Why a pod does not get what it asks for.
 pub enum Missed {
@@ -72,7 +76,7 @@ impl<'c> Chooser<'c> {
             let missing = amount - chosen.len();
             let next = self.best(resource, &chosen, &passed, missing);
             if next.is_empty() {
-                return Err(self.too_few(resource, amount, &passed));
+                return Err(self.too_few(resource, amount, &chosen, &passed));
             }
             for unit in next {
                 match self.lock(unit)? {
@@ -100,10 +104,9 @@ impl<'c> Chooser<'c> {
 
     /// As many of the free ones as are missing, as the configuration prefers them.
     fn best(&self, resource: &str, chosen: &[Unit], passed: &[Passed], missing: usize) -> Vec<&'c Unit> {
-        let is_passed = |unit: &Unit| passed.iter().any(|passed| passed.id == unit.id);
         let units: Vec<&Unit> = offered(self.decision, resource);
-        let free = units.iter().filter(|unit| !self.taken.contains_key(&unit.id) && !is_passed(unit));
-        let available: Vec<Choice> = free.copied().chain(chosen).map(Choice::of).collect::<Vec<_>>();
+        let free = units.iter().copied().filter(|unit| !self.has(unit) && !is_passed(unit, passed));
+        let available: Vec<Choice> = free.chain(chosen).map(Choice::of).collect::<Vec<_>>();
         let must: Vec<&str> = chosen.iter().map(|unit| &*unit.id).collect();
         let how = units.first().and_then(|unit| self.rules.resources.get(unit.body.rule));
         let how = how.map_or(Prefer::None, |resource| resource.prefer);
@@ -130,6 +133,10 @@ impl<'c> Chooser<'c> {
             })?;
             match attempt {
                 Attempt::Locked(lock) => drop(locks.insert(name, lock)),
+                Attempt::Held(_) if self.taken.values().any(|taken| taken.contains_key(&name)) => {
+                    let why = format!("{} is this pod's by another resource", unit.name());
+                    return Ok(passed(why, false));
+                }
                 Attempt::Held(holder) => {
                     return Ok(passed(
                         format!("{} of {} is in use by {}", unit.name(), unit.body.resource, who(&holder)),
@@ -138,13 +145,24 @@ impl<'c> Chooser<'c> {
                 }
             }
         }
-        self.taken.insert(Arc::clone(&unit.id), locks);
+        self.taken.insert(key(unit), locks);
         Ok(None)
     }
 
+    /// Whether some container of the pod has a unit.
+    fn has(&self, unit: &Unit) -> bool {
+        self.taken.contains_key(&key(unit))
+    }
+
     /// Why there are not enough: not ever here, or not now.
-    fn too_few(&self, resource: &str, amount: usize, passed: &[Passed]) -> Missed {
-        let free = offered(self.decision, resource).len() - passed.len();
+    fn too_few(&self, resource: &str, amount: usize, chosen: &[Unit], passed: &[Passed]) -> Missed {
+        let offered = offered(self.decision, resource);
+        let is_chosen = |unit: &Unit| chosen.iter().any(|chosen| chosen.id == unit.id);
+        let is_anothers = |unit: &&&Unit| self.has(unit) && !is_chosen(unit);
+        let anothers = offered.iter().filter(is_anothers).map(|unit| unit.name());
+        let anothers: Vec<String> =
+            anothers.map(|name| format!("{name} is for another container of this pod")).collect();
+        let free = offered.iter().filter(|unit| !is_anothers(unit) && !is_passed(unit, passed)).count();
         let of_it = |finding: &&Finding| finding.resource.as_deref() == Some(resource);
         let withheld = self.decision.findings.iter().filter(of_it).filter(|finding| finding.status != Status::Offered);
         let (mut held, mut reasons) = (Vec::new(), Vec::new());
@@ -171,11 +189,19 @@ impl<'c> Chooser<'c> {
             1 => "1 can be had here".to_owned(),
             count => format!("{count} can be had here"),
         };
-        let why: Vec<String> = held.into_iter().chain(never).chain(reasons).collect();
+        let why: Vec<String> = held.into_iter().chain(anothers).chain(never).chain(reasons).collect();
         let why = if why.is_empty() { "no device matches its rules".to_owned() } else { why.join("; ") };
-        let asks = format!("the pod asks for {amount}, and {here}");
+        let asks = format!("a container asks for {amount}, and {here}");
         Missed::Never(ClaimError::Refused { resource: resource.to_owned(), why: format!("{asks}: {why}") })
     }
+}
+
+fn key(unit: &Unit) -> Key {
+    (Arc::clone(&unit.body.resource), Arc::clone(&unit.id))
+}
+
+fn is_passed(unit: &Unit, passed: &[Passed]) -> bool {
+    passed.iter().any(|passed| passed.id == unit.id)
 }
 
 /// The first node of a unit that this user may not open.
