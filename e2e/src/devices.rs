@@ -15,7 +15,7 @@ mod start;
 pub use calls::allocate;
 pub use hotplug::hotplug;
 pub use node::Node;
-pub use plugins::{Plugin, Plugins, Served};
+pub use plugins::{Plugin, Plugins, Served, compared};
 pub use process::{idle, memory};
 pub use restart::restart;
 pub use start::start;

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod devices;
 pub mod golden;
 pub mod groups;
+pub mod node;
 pub mod outrigger;
 pub mod podman;
 pub mod processes;

@@ -23,7 +23,7 @@ const SOAK_CASES: &str = "250000";
 /// `cargo xtask bench`.
 #[derive(clap::Args, Debug)]
 pub struct BenchArgs {
-    /// Which product, pods or devices; or one benchmark of it, as in devices-restart
+    /// Which product, pods or devices, or devices on a cluster; or one benchmark of it, as in devices-restart
     product: String,
     /// Only this benchmark of the product
     name: Option<String>,
@@ -62,7 +62,8 @@ pub fn bench(project: &Project, args: &BenchArgs) -> Result<()> {
     run.args(["run", "--quiet", "--profile", profile, "--package", &package.name, "--bin", &program, "--"]);
     run.arg("--executable").arg(executable).args(name);
     // A peer that is not there is said by the benchmark.
-    run.envs(parts::named("sample-device-plugin").filter_map(|part| (part.present)(&project.cache)).flatten());
+    let parts = ["sample-device-plugin", "cluster"].into_iter().flat_map(parts::named);
+    run.envs(parts.filter_map(|part| (part.present)(&project.cache)).flatten());
     step::timed(&program, || step::command(&mut run))
 }
 
