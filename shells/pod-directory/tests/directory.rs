@@ -5,6 +5,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -71,6 +72,30 @@ fn a_second_run_of_a_name_is_refused_until_the_first_has_ended() {
     assert_eq!(state.create_pod(&web(), &spec()).unwrap().directory().number(), 2);
     assert_eq!(state.latest(Kind::Pod, &web()).unwrap().number(), 2);
     assert_eq!(state.list(Kind::Pod).unwrap().len(), 3);
+}
+
+/// Others look at the same pods at any moment, as with `ps`.
+#[test]
+fn a_run_is_taken_over_and_removed_while_others_look_whether_its_runner_lives() {
+    let place = tempfile::tempdir().unwrap();
+    let state = StateDirectory::at(place.path());
+    for _ in 0..100 {
+        let run = state.create_pod(&web(), &spec()).unwrap().directory().clone();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    run.life().unwrap();
+                }
+            });
+            let is_taken = run.take_over().map(|taken| taken.is_some());
+            let removed = run.remove();
+            over.store(true, Ordering::Relaxed);
+            assert!(is_taken.unwrap());
+            removed.unwrap();
+        });
+        assert!(!run.path().exists());
+    }
 }
 
 #[test]

@@ -17,6 +17,10 @@ use super::{DirectoryError, RunnerIdentity, read, write};
 /// How often a runner is looked at where its lock cannot tell.
 const POLL: Duration = Duration::from_millis(250);
 
+/// How long is waited for the end of somebody's look at a lock ([`Lock::life`]), and how often: a look takes microseconds.
+const LOOK: Duration = Duration::from_micros(200);
+const LOOKS: u32 = 250;
+
 /// A lock that is held until this value is dropped or the process ends.
 #[derive(Debug)]
 pub struct Lock {
@@ -126,14 +130,36 @@ impl Lock {
     }
 }
 
-/// Locks the file, unless another process has it.
+/// Locks the file, unless another process has it. Who only looks whether it lives shares it for a moment, which is waited for.
 fn locked(file: &File, path: &Path) -> Result<bool, DirectoryError> {
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(true),
-        Err(Errno::WOULDBLOCK) => Ok(false),
-        Err(errno) if unsupported(errno) => Ok(written(path).is_none_or(|runner| runner.lives() == Some(false))),
-        Err(errno) => Err(DirectoryError::io("cannot lock", path)(errno.into())),
+    let mut looks = 0..LOOKS;
+    locked_beside(file, path, || {
+        looks.next().is_some_and(|_| {
+            std::thread::sleep(LOOK);
+            true
+        })
+    })
+}
+
+/// As [`locked`]; `waits` lets somebody's look end, or tells that it has taken too long to be one.
+fn locked_beside(file: &File, path: &Path, mut waits: impl FnMut() -> bool) -> Result<bool, DirectoryError> {
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) if is_only_looked_at(file) && waits() => (),
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(errno) if unsupported(errno) => {
+                return Ok(written(path).is_none_or(|runner| runner.lives() == Some(false)));
+            }
+            Err(errno) => return Err(DirectoryError::io("cannot lock", path)(errno.into())),
+        }
     }
+}
+
+/// Whether nobody has it but somebody who looks whether anybody has it.
+fn is_only_looked_at(file: &File) -> bool {
+    let is_shared = flock(file, FlockOperation::NonBlockingLockShared).is_ok();
+    is_shared && flock(file, FlockOperation::Unlock).is_ok()
 }
 
 /// What decides where the file system has no `flock`.
@@ -194,6 +220,27 @@ mod tests {
             drop(held);
             assert_eq!(told.recv().unwrap(), RunnerLife::Dead);
         });
+    }
+
+    #[test]
+    fn somebodys_look_is_waited_for_and_a_holder_is_not() {
+        let place = tempfile::tempdir().unwrap();
+        let path = file(place.path());
+        drop(Lock::take(&path).unwrap());
+        let open = || read::open(&path).unwrap();
+        let looking = open();
+        flock(&looking, FlockOperation::LockShared).unwrap();
+        let mut waits = 0;
+        let is_ours = locked_beside(&open(), &path, || {
+            waits += 1;
+            // It ends at the second time.
+            waits < 2 || flock(&looking, FlockOperation::Unlock).is_ok()
+        });
+        assert_eq!((is_ours.unwrap(), waits), (true, 2));
+        flock(&looking, FlockOperation::LockShared).unwrap();
+        assert!(!locked_beside(&open(), &path, || false).unwrap(), "it takes too long to be a look");
+        flock(&looking, FlockOperation::LockExclusive).unwrap();
+        assert!(!locked_beside(&open(), &path, || panic!("a holder")).unwrap());
     }
 
     #[test]
