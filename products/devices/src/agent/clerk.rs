@@ -49,14 +49,19 @@ pub struct Clerk {
     ours: BTreeSet<String>,
     /// Those that others had at the last look.
     elsewhere: Elsewhere,
-    /// Whose processes have them, where none is root's and that can be told.
-    ordinary: BTreeMap<String, Vec<Credentials>>,
+    /// Whose processes have them, where none is root's; none where that could not be told, and is asked again.
+    ordinary: Option<Ordinary>,
     /// Who had the others' locks at the last decision.
     seen: (Holders, BTreeMap<String, String>),
+    /// Which of them only ordinary users had.
+    seen_ordinary: Ordinary,
     /// The last decision that was accepted.
     decision: Option<Arc<Decision>>,
     lists: Lists,
 }
+
+/// The users of locks that no process of root has.
+type Ordinary = BTreeMap<String, Vec<Credentials>>;
 
 /// What came of a decision.
 #[derive(Debug)]
@@ -94,8 +99,8 @@ impl Clerk {
     /// For an inventory, without having looked.
     pub fn new(inventory: Arc<Inventory>, locks: Option<Locks>) -> Self {
         let (picture, claims, ours, elsewhere, ordinary) = Default::default();
-        let (seen, decision, lists) = Default::default();
-        Self { inventory, locks, picture, claims, ours, elsewhere, ordinary, seen, decision, lists }
+        let (seen, seen_ordinary, decision, lists) = Default::default();
+        Self { inventory, locks, picture, claims, ours, elsewhere, ordinary, seen, seen_ordinary, decision, lists }
     }
 
     /// Who else had locks at the last look.
@@ -136,24 +141,29 @@ impl Clerk {
     pub fn look_at_locks(&mut self) -> Done {
         let is_held = |name: &str| self.ours.contains(name) && !self.elsewhere.contains_key(name);
         let holders = self.locks.as_ref().map(|locks| locks.holders(KIND, is_held)).unwrap_or_default();
-        if holders != *self.elsewhere {
+        if holders != *self.elsewhere || self.ordinary.is_none() {
             let names = holders.keys().filter(|name| !self.ours.contains(*name)).map(String::as_str);
-            let users = self.locks.as_ref().filter(|_| !holders.is_empty()).and_then(|locks| locks.users(KIND, names));
+            let users = match &self.locks {
+                Some(locks) if !holders.is_empty() => locks.users(KIND, names),
+                _ => Some(BTreeMap::new()),
+            };
             let is_ordinary = |users: &Vec<Credentials>| !users.is_empty() && users.iter().all(|user| user.uid != 0);
-            self.ordinary = users.unwrap_or_default().into_iter().filter(|(_, users)| is_ordinary(users)).collect();
+            self.ordinary = users.map(|users| users.into_iter().filter(|(_, users)| is_ordinary(users)).collect());
             self.elsewhere = Arc::new(holders);
         }
-        Done::LocksSeen { changed: self.seen != self.others(), elsewhere: Arc::clone(&self.elsewhere) }
+        let is_told = self.ordinary.as_ref().is_some_and(|ordinary| *ordinary != self.seen_ordinary);
+        Done::LocksSeen { changed: is_told || self.seen != self.others(), elsewhere: Arc::clone(&self.elsewhere) }
     }
 
     /// Decides by the last look and the claims that it knows of.
     pub fn decide(&mut self, now: Duration) -> Verdict {
         self.seen = self.others();
+        self.seen_ordinary = self.ordinary.clone().unwrap_or_default();
         self.claims.elsewhere.clone_from(&self.seen.1);
         let none = State::default();
         let previous = self.decision.as_ref().map_or(&none, |decision| &decision.next);
         let decide = |claims: &Claims| self.inventory.decide(&self.picture, claims, previous, now);
-        if !self.ordinary.is_empty() {
+        if !self.seen_ordinary.is_empty() {
             // What a lock is for is known of what is listed: of all, where nobody else has any.
             let free = decide(&Claims { elsewhere: BTreeMap::new(), ..self.all_claims().into_owned() });
             let count = self.ordinary_that_count(&free);
@@ -179,7 +189,7 @@ impl Clerk {
         let units = decision.lists.iter().flat_map(|list| &list.listed).map(|listed| &listed.unit);
         let locks = units.flat_map(|unit| unit.locks().map(move |name| (unit, name)));
         let of_ordinary = locks.filter_map(|(unit, name)| {
-            let (users, nodes) = (self.ordinary.get(&name)?, nodes(unit, &name, roots));
+            let (users, nodes) = (self.seen_ordinary.get(&name)?, nodes(unit, &name, roots));
             Some((name, users.iter().any(|user| may_open(user, &nodes))))
         });
         of_ordinary.collect()
@@ -292,5 +302,54 @@ impl Office {
         let done = self.done.recv().await.context("looking at the machine has failed")?;
         self.out = None;
         Ok(done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
+    use outrigger_device_core::rules::Rules;
+    use outrigger_host::devices::Roots;
+
+    use super::*;
+    use crate::survey::Survey;
+
+    /// Tried where who is asked only when other locks are held than before: it counts for as long as it is held.
+    #[test]
+    fn whose_a_lock_is_is_asked_again_where_it_could_not_be_told() {
+        let place = tempfile::tempdir().unwrap();
+        let locks = Locks::at(place.path().join("lock"));
+        drop(locks.try_lock(KIND, "char-1:3", "").unwrap());
+        for (directory, mode) in [("", 0o755), ("lock", 0o1777), ("lock/devices", 0o1777)] {
+            fs::set_permissions(place.path().join(directory), Permissions::from_mode(mode)).unwrap();
+        }
+        if locks.users(KIND, ["char-1:3"]).is_none() || !rustix::process::geteuid().is_root() {
+            return; // Who may not look into others' processes can never tell.
+        }
+        let mut holder = Command::new("flock");
+        // It ends with its stdin, so at the latest with this process.
+        holder.arg("--no-fork").arg(locks.directory().join(KIND).join("char-1:3")).arg("cat").stdin(Stdio::piped());
+        let mut holder = holder.uid(65534).gid(65534).current_dir("/").spawn().unwrap();
+        while locks.holders(KIND, |_| false).is_empty() {
+            thread::yield_now();
+        }
+        let root = place.path().to_owned();
+        let inventory =
+            Inventory { rules: Rules::default(), survey: Survey { roots: Roots { root, mountinfo: None } } };
+        let mut clerk = Clerk::new(Arc::new(inventory), Some(locks));
+        clerk.look();
+        clerk.ordinary = None; // As where a process could not be looked into.
+        clerk.decide(Duration::ZERO);
+        let is_news = |clerk: &mut Clerk| matches!(clerk.look_at_locks(), Done::LocksSeen { changed: true, .. });
+        assert!(is_news(&mut clerk), "it is told now");
+        clerk.decide(Duration::ZERO);
+        assert_eq!(clerk.seen_ordinary.keys().collect::<Vec<_>>(), ["char-1:3"]);
+        assert!(!is_news(&mut clerk));
+        holder.kill().unwrap();
+        holder.wait().unwrap();
     }
 }

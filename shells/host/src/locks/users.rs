@@ -37,7 +37,11 @@ pub(super) fn holding(files: &BTreeSet<FileId>) -> Option<BTreeMap<FileId, Vec<C
         match held(&process.path(), files) {
             Ok(held) if held.is_empty() => (),
             Ok(held) => {
-                let user = Credentials::of_process(&fs::read_to_string(process.path().join("status")).ok()?)?;
+                let status = match fs::read_to_string(process.path().join("status")) {
+                    Err(error) if is_over(&error) => continue,
+                    status => status.ok()?,
+                };
+                let user = Credentials::of_process(&status)?;
                 for file in held {
                     users.entry(file).or_default().push(user.clone());
                 }
@@ -62,7 +66,10 @@ fn held(process: &Path, files: &BTreeSet<FileId>) -> io::Result<BTreeSet<FileId>
             Err(error) => return Err(error),
         };
         if files.contains(&open) && !held.contains(&open) {
-            let told = fs::read_to_string(process.join("fdinfo").join(descriptor.file_name()))?;
+            let told = match fs::read_to_string(process.join("fdinfo").join(descriptor.file_name())) {
+                Err(error) if is_over(&error) => continue,
+                told => told?,
+            };
             // As `proc_pid_fdinfo(5)`: locks of this very open file.
             if told.lines().any(|line| line.starts_with("lock:") && line.contains("FLOCK")) {
                 held.insert(open);
