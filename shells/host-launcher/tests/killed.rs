@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -33,13 +33,17 @@ use tokio_util::sync::CancellationToken;
 /// Names the state directory to the child.
 const STATE: &str = "OUTRIGGER_TEST_KILLED_STATE";
 
+/// How long anything may take that is waited for.
+const LIMIT: Duration = Duration::from_secs(60);
+
 fn agent() -> PathBuf {
     std::env::var_os("OUTRIGGER_TEST_AGENT")
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_host-launcher-agent")), PathBuf::from)
 }
 
-/// A pod whose processes all have `mark` in their command line.
+/// A pod whose processes all have `mark` in their command line; one is in a session of its own, and does not end by itself.
 fn plan(mark: &str) -> PodPlan {
+    let orphan = format!("setsid sh -c ': {mark}; while :; do sleep 1000; done' & sleep 0.1");
     let mounts = json!([{"name": "scratch", "mountPath": "/scratch-of-test"}, {"name": "memory", "mountPath": "/memory-of-test"}]);
     let run = |name: &str, script: &str| {
         let script = format!("{script} # {mark}");
@@ -51,7 +55,7 @@ fn plan(mark: &str) -> PodPlan {
             "restartPolicy": "Never",
             "volumes": [{"name": "scratch", "emptyDir": {}}, {"name": "memory", "emptyDir": {"medium": "Memory"}}],
             "initContainers": [run("first", "sleep 0.05")],
-            "containers": [run("left", "setsid sh -c 'sleep 0.2' & sleep 0.1"), run("right", "sleep 0.15")],
+            "containers": [run("left", &orphan), run("right", "sleep 0.15")],
         },
     }))
     .unwrap();
@@ -84,34 +88,40 @@ async fn the_runner() {
         logs: Arc::new(LogThread::start().unwrap()),
         options: RunnerOptions::default(),
     });
+    // The parent has its watch once it lets go of the pipe.
+    std::io::read_to_string(std::io::stdin()).unwrap();
     runner.unwrap().run(CancellationToken::new()).await.unwrap();
 }
 
-/// Starts the runner; answers it with its run, once that is there.
+/// Starts the runner; answers it with its run, once that is there. It begins with the pod when its stdin is closed.
 async fn start(state: &Path) -> (Child, RunDirectory) {
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "the_runner"])
         .env(STATE, state)
+        .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let name = ObjectName::new("default", "killed").unwrap();
-    for _ in 0..3000 {
+    let until = Instant::now() + LIMIT;
+    loop {
         if let Ok(run) = StateDirectory::at(state).latest(Kind::Pod, &name) {
             return (child, run);
         }
+        assert!(Instant::now() < until, "the runner did not begin");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    panic!("the runner did not begin");
 }
 
-/// Waits until `status.json` was replaced `times` times; answers whether the runner ended before.
+/// Lets the runner begin, and waits until `status.json` was replaced `times` times; answers whether the runner ended before.
 async fn replaced(run: &RunDirectory, times: usize, child: &mut Child) -> bool {
     let watch = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC).unwrap();
     inotify::add_watch(&watch, run.path(), inotify::WatchFlags::MOVED_TO).unwrap();
+    drop(child.stdin.take());
     let (mut seen, mut buffer) = (0, [std::mem::MaybeUninit::uninit(); 4096]);
-    for _ in 0..20_000 {
+    let until = Instant::now() + LIMIT;
+    loop {
         let mut reader = inotify::Reader::new(&watch, &mut buffer);
         while let Ok(event) = reader.next() {
             seen += usize::from(event.file_name().is_some_and(|name| name.to_bytes() == b"status.json"));
@@ -122,19 +132,34 @@ async fn replaced(run: &RunDirectory, times: usize, child: &mut Child) -> bool {
         if child.try_wait().unwrap().is_some() {
             return true;
         }
+        assert!(Instant::now() < until, "the runner hangs");
         tokio::time::sleep(Duration::from_micros(500)).await;
     }
-    panic!("the runner hangs");
 }
 
-/// The processes whose command line holds `mark`.
+/// The processes whose command line holds `mark`, or that see a mount which does: a pod's mounts are in a namespace of its own.
 fn processes(mark: &str) -> Vec<String> {
     let all = fs::read_dir("/proc").unwrap().filter_map(|entry| {
         let path = entry.unwrap().path();
-        let command = fs::read(path.join("cmdline")).ok()?;
-        Some(String::from_utf8_lossy(&command).replace('\0', " "))
+        let command = String::from_utf8_lossy(&fs::read(path.join("cmdline")).ok()?).replace('\0', " ");
+        let mounts =
+            || fs::read(path.join("mountinfo")).is_ok_and(|text| String::from_utf8_lossy(&text).contains(mark));
+        (command.contains(mark) || mounts()).then(|| format!("{} {command}", path.display()))
     });
-    all.filter(|command| command.contains(mark)).collect()
+    all.collect()
+}
+
+/// Waits until there is none.
+async fn nothing_runs(mark: &str) {
+    let until = Instant::now() + LIMIT;
+    loop {
+        let left = processes(mark);
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < until, "still there: {left:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test]
@@ -148,16 +173,9 @@ async fn a_runner_that_is_killed_at_any_step_leaves_no_process_no_mount_and_no_l
         let ended = replaced(&run, step, &mut child).await;
         child.kill().unwrap();
         child.wait().unwrap();
-        for _ in 0..500 {
-            if processes(&mark).is_empty() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        assert_eq!(processes(&mark), Vec::<String>::new(), "after step {step}");
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        assert!(!mounts.contains(&mark), "after step {step}");
-
+        nothing_runs(&mark).await;
+        // What it was about to start may have its lock for a moment more.
+        run.wait_for_runner().unwrap();
         let abandoned = run.is_abandoned().unwrap();
         assert_eq!(recover(&run, &launcher, &[], Timestamp::now()).await.unwrap(), abandoned);
         let file = run.status().unwrap().unwrap();

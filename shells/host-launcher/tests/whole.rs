@@ -116,30 +116,32 @@ async fn a_pod_with_volumes_and_variables_runs_as_its_manifest_says() {
         {"name": "key", "mountPath": "/work-of-test/key"},
         {"name": "shared", "mountPath": "/work-of-test/below", "subPathExpr": "by-$(COLOR)"},
     ]);
-    let outcome = bench
-        .run(&json!({
-            "restartPolicy": "Never",
-            "volumes": [
-                {"name": "shared", "emptyDir": {}},
-                {"name": "settings", "configMap": {"name": "settings", "items": [{"key": "color", "path": "deep/color"}]}},
-                {"name": "key", "secret": {"secretName": "key", "defaultMode": 0o400}},
-            ],
-            "initContainers": [shell("first", "echo made > /work-of-test/shared/by-init", json!({"volumeMounts": mounts,
-                "env": [{"name": "COLOR", "value": "none"}]}))],
-            "containers": [shell(
-                "main",
-                "cat /work-of-test/shared/by-init /work-of-test/settings/deep/color; echo; \
-                 test $(cat /work-of-test/key/word) = $WORD && echo same; echo x > /work-of-test/below/x; \
-                 ls -A /work-of-test/shared/by-$COLOR; echo $0; touch /work-of-test/settings/no; \
-                 echo $POD; echo bye > /dev/termination-log; exit 4",
-                json!({"volumeMounts": mounts, "args": ["$(COLOR)-$(UNKNOWN)-$$(COLOR)"], "env": [
-                    {"name": "COLOR", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "color"}}},
-                    {"name": "WORD", "valueFrom": {"secretKeyRef": {"name": "key", "key": "word"}}},
-                    {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-                ]}),
-            )],
-        }))
-        .await;
+    let spec = json!({
+        "restartPolicy": "Never",
+        "volumes": [
+            {"name": "shared", "emptyDir": {}},
+            {"name": "settings", "configMap": {"name": "settings", "items": [{"key": "color", "path": "deep/color"}]}},
+            {"name": "key", "secret": {"secretName": "key", "defaultMode": 0o400}},
+        ],
+        "initContainers": [shell("first", "echo made > /work-of-test/shared/by-init", json!({"volumeMounts": mounts,
+            "env": [{"name": "COLOR", "value": "none"}]}))],
+        "containers": [shell(
+            "main",
+            "cat /work-of-test/shared/by-init /work-of-test/settings/deep/color; echo; \
+             test $(cat /work-of-test/key/word) = $WORD && echo same; echo x > /work-of-test/below/x; \
+             ls -A /work-of-test/shared/by-$COLOR; echo $0; touch /work-of-test/settings/no; \
+             echo $POD; echo bye > /dev/termination-log; exit 4",
+            json!({"volumeMounts": mounts, "args": ["$(COLOR)-$(UNKNOWN)-$$(COLOR)"], "env": [
+                {"name": "COLOR", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "color"}}},
+                {"name": "WORD", "valueFrom": {"secretKeyRef": {"name": "key", "key": "word"}}},
+                {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            ]}),
+        )],
+    });
+    // A name that no earlier test can have left on the machine.
+    let place = format!("/work-of-{}", std::process::id());
+    let spec = serde_json::from_str(&spec.to_string().replace("/work-of-test", &place)).unwrap();
+    let outcome = bench.run(&spec).await;
     let mut lines = bench.log("main");
     lines.retain(|line| !line.contains("Read-only file system"));
     assert_eq!(lines, ["made", "green", "same", "x", "green-$(UNKNOWN)-$(COLOR)", "web"], "{:?}", bench.log("main"));
@@ -150,7 +152,7 @@ async fn a_pod_with_volumes_and_variables_runs_as_its_manifest_says() {
     assert_eq!(bench.files_with("sesame"), Vec::<PathBuf>::new());
     assert_eq!(bench.files_with("c2VzYW1l"), Vec::<PathBuf>::new());
     assert!(!outcome.directory.volumes().exists() && !outcome.directory.launcher().exists());
-    assert!(!PathBuf::from("/work-of-test").exists());
+    assert!(!PathBuf::from(place).exists());
 }
 
 #[tokio::test]

@@ -33,6 +33,11 @@ pub fn agent() -> PathBuf {
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_host-launcher-agent")), PathBuf::from)
 }
 
+/// A path on the machine that is not there, nor left by an earlier test.
+pub fn nowhere(path: &str) -> String {
+    format!("{path}-of-{}", std::process::id())
+}
+
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use outrigger_launcher::Launcher;
 use outrigger_pod_core::plan::ContainerName;
@@ -12,6 +12,9 @@ use crate::bench::{Bench, plan};
 
 const MANY: usize = 100;
 
+/// The most private memory that an init may have, in KiB: a multiple of what it has.
+const DIRTY: u64 = 1024;
+
 /// Private memory of a process that it has written, in KiB.
 fn private_dirty(pid: &str) -> Option<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
@@ -20,7 +23,7 @@ fn private_dirty(pid: &str) -> Option<u64> {
 }
 
 #[tokio::test]
-async fn a_hundred_containers_start_soon_and_cost_little() {
+async fn a_hundred_containers_run_beside_each_other_and_cost_little() {
     let bench = Bench::new();
     let mut plan = plan();
     plan.containers = (0..MANY).map(|number| container(&format!("c{number}"))).collect();
@@ -48,8 +51,9 @@ async fn a_hundred_containers_start_soon_and_cost_little() {
         });
     let dirty: Vec<u64> = inits.filter_map(|pid| private_dirty(&pid)).collect();
     println!("{MANY} containers in {took:?}; private memory of {} inits: {:?} KiB", dirty.len(), dirty.iter().max());
-    // Far above what is usual, for this runs beside other tests: the benchmark holds the real figure.
-    assert!(took < Duration::from_secs(20), "{took:?}");
+    // What they took is for the benchmark, on a machine that does nothing else.
+    assert_eq!(dirty.len(), MANY, "each has an init");
+    assert!(dirty.iter().all(|kib| *kib < DIRTY), "{dirty:?}");
     bench.launcher.remove(&plan.uid).await.unwrap();
     drop(running);
 }
