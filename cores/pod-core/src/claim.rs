@@ -25,6 +25,19 @@ pub struct ClaimValue {
     pub cdi: Vec<String>,
     /// Annotations for the container runtime.
     pub annotations: BTreeMap<String, String>,
+    /// What all of this is, for people who ask what the container has.
+    pub given: Vec<Given>,
+}
+
+/// One thing that a container was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// The resource's name as in `limits`: `vendor.example/disk`.
+    pub resource: String,
+    /// Which of it.
+    pub id: String,
+    /// Where it is on the host: device nodes, directories. Empty where it has no place.
+    pub paths: Vec<String>,
 }
 
 /// A host path that a claim shows to the container.
@@ -60,6 +73,7 @@ impl ClaimValue {
         self.memory_nodes = other.memory_nodes.or(self.memory_nodes.take());
         self.cdi.extend(other.cdi);
         self.annotations.extend(other.annotations);
+        self.given.extend(other.given);
     }
 }
 

@@ -34,7 +34,9 @@ mod run;
 mod state;
 mod write;
 
-pub use format::{End, Ending, FORMAT, JobSpec, JobStatusFile, PodSpec, RecordedNote, StatusFile, StopFile};
+pub use format::{
+    End, Ending, FORMAT, JobSpec, JobStatusFile, PodSpec, RecordedGiven, RecordedNote, StatusFile, StopFile,
+};
 pub use identity::RunnerIdentity;
 pub use keep::{KeepRules, Pruned};
 pub use lock::{Lock, RunnerLife};

@@ -13,6 +13,6 @@ pub mod volumes;
 
 pub use directory::{
     DirectoryError, End, Ending, FORMAT, JobSpec, JobStatusFile, KeepRules, Kind, Lock, NameError, ObjectName,
-    OwnedRun, PodSpec, Pruned, RecordedNote, RunDirectory, RunnerIdentity, RunnerLife, StateDirectory, StatusFile,
-    StopFile,
+    OwnedRun, PodSpec, Pruned, RecordedGiven, RecordedNote, RunDirectory, RunnerIdentity, RunnerLife, StateDirectory,
+    StatusFile, StopFile,
 };

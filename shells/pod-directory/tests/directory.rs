@@ -40,6 +40,7 @@ fn status(end: Option<Timestamp>) -> StatusFile {
         runner: RunnerIdentity::this(),
         control: None,
         not_executed: [].into(),
+        given: [].into(),
         notes: Vec::new(),
         end: end.map(|at| End { at: Time(at), why: Ending::Finished }),
     }

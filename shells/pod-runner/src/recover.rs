@@ -118,7 +118,8 @@ async fn recover_pod(
         stands: false,
         runner: before.as_ref().map_or_else(RunnerIdentity::this, |file| file.runner.clone()),
         control: None,
-        not_executed: before.map(|file| file.not_executed).unwrap_or_default(),
+        not_executed: before.as_ref().map(|file| file.not_executed.clone()).unwrap_or_default(),
+        given: before.map(|file| file.given).unwrap_or_default(),
         notes,
         end: Some(End { at: Time(now), why: Ending::RunnerDied }),
     };

@@ -12,7 +12,7 @@ use outrigger_device_core::unit::Unit;
 use outrigger_host::{Locks, MachineLock};
 use outrigger_launcher::BoxFuture;
 use outrigger_launcher::claims::{ClaimError, HeldClaim};
-use outrigger_pod_core::claim::{ClaimDevice, ClaimMount, ClaimValue};
+use outrigger_pod_core::claim::{ClaimDevice, ClaimMount, ClaimValue, Given};
 use outrigger_pod_core::plan::ContainerName;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -61,13 +61,18 @@ fn value(rules: &Rules, units: &[Unit]) -> ClaimValue {
     for unit in units {
         by_rule.entry(unit.body.rule).or_default().push(unit);
     }
-    let mut value = ClaimValue::default();
+    let mut value = ClaimValue { given: units.iter().map(given).collect(), ..ClaimValue::default() };
     for (rule, units) in by_rule {
         if let Some(resource) = rules.resources.get(rule) {
             value.merge(of_answer(answer(resource, &units)));
         }
     }
     value
+}
+
+fn given(unit: &Unit) -> Given {
+    let paths = unit.body.parts.iter().filter_map(|part| part.give.host_path()).map(str::to_owned);
+    Given { resource: unit.body.resource.to_string(), id: unit.id.to_string(), paths: paths.collect() }
 }
 
 fn of_answer(answer: Answer) -> ClaimValue {

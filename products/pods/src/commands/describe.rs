@@ -1,12 +1,13 @@
 //! `outrigger describe`: everything about a pod or a Job, laid out as `kubectl describe` does. Never a Secret's value.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStatus};
 use outrigger_manifest::containers::is_sidecar;
 use outrigger_manifest::words;
-use outrigger_pod_directory::{Ending, RecordedNote, StateDirectory};
+use outrigger_pod_directory::{Ending, RecordedGiven, RecordedNote, StateDirectory};
 use outrigger_terminal::{figures, out, table};
 
 use super::ps::job_state;
@@ -62,8 +63,10 @@ fn describe_pod(record: &PodRecord, now: Timestamp) -> String {
     let pod_spec = record.pod.spec.clone().unwrap_or_default();
     let init = pod_spec.init_containers.unwrap_or_default();
     let statuses: Vec<&ContainerStatus> = containers(&status).collect();
-    page.containers("Init Containers", &init, &statuses, now);
-    page.containers("Containers", &pod_spec.containers, &statuses, now);
+    let given = record.file.as_ref().map(|file| &file.given);
+    let seen = Seen { statuses, given, now };
+    page.containers("Init Containers", &init, &seen);
+    page.containers("Containers", &pod_spec.containers, &seen);
     let conditions = status.conditions.iter().flatten();
     let conditions = conditions.map(|condition| {
         vec![condition.type_.clone(), condition.status.clone(), condition.reason.clone().unwrap_or_default()]
@@ -144,6 +147,13 @@ fn when(at: Timestamp, now: Timestamp) -> String {
     format!("{} ({} ago)", at.strftime("%Y-%m-%dT%H:%M:%SZ"), figures::age(at, now))
 }
 
+/// What is known of a pod's containers beside what was asked for.
+struct Seen<'s> {
+    statuses: Vec<&'s ContainerStatus>,
+    given: Option<&'s BTreeMap<String, Vec<RecordedGiven>>>,
+    now: Timestamp,
+}
+
 #[derive(Default)]
 struct Page {
     text: String,
@@ -172,7 +182,7 @@ impl Page {
         }
     }
 
-    fn containers(&mut self, title: &str, containers: &[Container], statuses: &[&ContainerStatus], now: Timestamp) {
+    fn containers(&mut self, title: &str, containers: &[Container], seen: &Seen<'_>) {
         if containers.is_empty() {
             return;
         }
@@ -180,9 +190,11 @@ impl Page {
         for container in containers {
             let kind = if is_sidecar(container) { " (sidecar)" } else { "" };
             let _ = writeln!(self.text, "  {}:{kind}", container.name);
-            if let Some(status) = statuses.iter().find(|status| status.name == container.name) {
-                self.state(status, now);
+            if let Some(status) = seen.statuses.iter().find(|status| status.name == container.name) {
+                self.state(status, seen.now);
             }
+            let given = seen.given.and_then(|given| given.get(&container.name));
+            self.inner("Devices", &given.into_iter().flatten().map(thing).collect::<Vec<_>>());
             for (name, values) in words::container(container) {
                 self.inner(name, &values);
             }
@@ -240,6 +252,13 @@ impl Page {
             self.table("Events", &["TYPE", "REASON", "AGE", "CONTAINER", "MESSAGE"], &rows);
         }
     }
+}
+
+/// `example.com/disk k7q2m4x9ab: /dev/sdb`.
+fn thing(given: &RecordedGiven) -> String {
+    let RecordedGiven { resource, id, paths } = given;
+    let at = if paths.is_empty() { String::new() } else { format!(": {}", paths.join(", ")) };
+    format!("{resource} {id}{at}")
 }
 
 /// A container's state, one line for each thing to say.

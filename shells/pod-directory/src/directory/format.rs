@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::JobStatus;
 use k8s_openapi::api::core::v1::PodStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use outrigger_pod_core::claim::Given;
 use outrigger_pod_core::life::Note;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,9 @@ pub struct StatusFile {
     /// For containers whose command could not be executed at their last start: what a shell would exit with, 126 or 127.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub not_executed: BTreeMap<String, i32>,
+    /// By container, what it was given last of what providers hand out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub given: BTreeMap<String, Vec<RecordedGiven>>,
     /// What happened, oldest first; at most [`StatusFile::NOTES`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<RecordedNote>,
@@ -71,6 +75,26 @@ pub struct StatusFile {
 impl StatusFile {
     /// How many notes are kept; the oldest go first.
     pub const NOTES: usize = 100;
+}
+
+/// What a container was given, as it is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedGiven {
+    /// The resource.
+    pub resource: String,
+    /// Which of it.
+    pub id: String,
+    /// Where it is on the host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+}
+
+impl From<&Given> for RecordedGiven {
+    fn from(given: &Given) -> Self {
+        let Given { resource, id, paths } = given.clone();
+        Self { resource, id, paths }
+    }
 }
 
 /// A note as it is kept; the same note told again only counts up, as a kubelet's event does.

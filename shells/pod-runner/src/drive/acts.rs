@@ -78,6 +78,7 @@ impl Runner {
         if !limited.is_empty() {
             self.start("volume limits".to_owned(), prepare::watch_volumes(Arc::clone(&self.pod), limited));
         }
+        self.publisher.given(&stand.values);
         self.stand = Some(Arc::new(stand));
         self.publisher.stands(true);
     }

@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use outrigger_pod_core::claim::{ClaimValue, Given};
 use outrigger_pod_core::life::{Action, Instance, Machine, Note};
 use outrigger_pod_core::plan::ContainerName;
-use outrigger_pod_directory::{DirectoryError, End, Ending, OwnedRun, RecordedNote, RunnerIdentity, StatusFile};
+use outrigger_pod_directory::{
+    DirectoryError, End, Ending, OwnedRun, RecordedGiven, RecordedNote, RunnerIdentity, StatusFile,
+};
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
@@ -26,6 +29,7 @@ pub(super) struct Publisher {
     snapshot: Snapshot,
     control: Option<PathBuf>,
     recorded: Vec<RecordedNote>,
+    given: BTreeMap<String, Vec<RecordedGiven>>,
     stands: bool,
     /// When what is on disk must be brought up to date.
     due: Option<Instant>,
@@ -46,6 +50,7 @@ impl Publisher {
             snapshot: Snapshot { not_executed, ..Snapshot::default() },
             control: None,
             recorded: before.map(|before| before.notes.clone()).unwrap_or_default(),
+            given: before.map(|before| before.given.clone()).unwrap_or_default(),
             stands: before.is_some_and(|before| before.stands),
             due: None,
             status_changed: false,
@@ -63,14 +68,30 @@ impl Publisher {
 
     pub fn stands(&mut self, stands: bool) {
         self.stands = stands;
-        self.waits(None);
-    }
-
-    pub fn waits(&mut self, waiting: Option<String>) {
-        if self.snapshot.waiting != waiting {
-            self.snapshot.waiting = waiting;
+        if self.snapshot.waiting.take().is_some() {
             self.show();
         }
+    }
+
+    /// Takes over what the containers have of what providers hand out.
+    pub fn given(&mut self, values: &BTreeMap<ContainerName, ClaimValue>) {
+        let given = values.iter().filter(|(_, value)| !value.given.is_empty());
+        let recorded = |given: &[Given]| given.iter().map(RecordedGiven::from).collect();
+        self.given = given.map(|(name, value)| (name.0.clone(), recorded(&value.given))).collect();
+        self.status_changed = true;
+    }
+
+    /// Takes over what the pod waits for. It may take hours, and is written down at once.
+    pub fn waits(&mut self, waiting: Option<String>, now: Timestamp) {
+        if self.snapshot.waiting == waiting {
+            return;
+        }
+        if let Some(message) = waiting.clone() {
+            self.note(Note { container: None, warning: false, reason: "WaitingForClaim".into(), message }, now);
+            self.status_changed = true;
+        }
+        self.snapshot.waiting = waiting;
+        self.show();
     }
 
     pub fn not_executed(&mut self, instance: &Instance, code: i32) {
@@ -140,6 +161,7 @@ impl Publisher {
             runner: RunnerIdentity::this(),
             control: self.control.clone(),
             not_executed,
+            given: self.given.clone(),
             notes: self.recorded.clone(),
             end: self.snapshot.end.clone(),
         };

@@ -316,7 +316,7 @@ impl Runner {
                 self.stands(*stand);
                 return Some(Event::Prepared(addresses));
             }
-            Happened::Waits(waiting) => self.publisher.waits(waiting),
+            Happened::Waits(waiting) => self.publisher.waits(waiting, self.pod.clock().now()),
             Happened::Runs(live) => {
                 let (instance, id) = (live.instance.clone(), self.pod.shown_id(&live.id.0));
                 let event = Event::Started { instance, id, user: live.user.clone() };
