@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The extra tags are for the manifests of replaced projects that name no command: they run when only their image line is
-//! changed. All tags share the layer. The same sources and certificates give the same bytes. Written are an OCI image
+//! changed. All tags share the layer. The same executable, commit and certificates give the same bytes. Written are an OCI image
 //! layout, and an archive that is one too and also what `docker save` writes (`docker load`, `podman load` and
 //! `ctr images import` take it).
 

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic, also in its helpers")]
 
+mod dockerfile;
 mod manifest;
 mod replaced;
 
