@@ -10,3 +10,4 @@ mod manifests;
 mod options;
 mod release;
 mod schemas;
+mod shell;

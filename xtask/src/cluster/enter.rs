@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use super::covers::COVERED;
+use super::group::Cgroups;
 use super::place::Place;
 use super::{components, images};
 use crate::step::{self, Found};
@@ -60,11 +61,13 @@ pub fn load(place: &Place, args: &LoadArgs) -> Result<()> {
     step::command(&mut command)
 }
 
-/// `nsenter` into the cluster; the command's words come last.
+/// `nsenter` into the cluster; the command's words come last. Its groups we enter ourselves, since no namespace does that: we
+/// and what we start are the cluster's from then on, and end with it.
 fn inside(place: &Place) -> Result<Command> {
     let Some(init) = place.init() else {
         bail!(Found(format!("no cluster {0} runs: `cargo xtask cluster up --name {0}` starts it", place.name)));
     };
+    Cgroups::here()?.join(&place.name)?;
     let here = std::env::current_dir().unwrap_or_else(|_| "/".into());
     let is_covered = COVERED.iter().any(|covered| here.starts_with(covered));
     let mut nsenter = Command::new("nsenter");

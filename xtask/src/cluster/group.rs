@@ -19,6 +19,9 @@ const MOUNT: &str = "/sys/fs/cgroup";
 /// How long the kernel may take to let go of a group whose last process was killed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// With version 2 the group of what is no pod.
+const LEAF: &str = "init";
+
 /// What a kubelet cannot do without; with version 1 `cpuacct` too.
 const NEEDED: &[&str] = &["cpu", "cpuset", "memory", "pids"];
 
@@ -94,10 +97,18 @@ impl Cgroups {
         self.groups(name).iter().try_for_each(|group| enter(group))
     }
 
+    /// Moves this process beside the cluster's first, and with it whatever it starts: it ends with the cluster.
+    pub fn join(&self, name: &str) -> Result<()> {
+        match self {
+            Self::V1(_) => self.enter(name),
+            Self::V2 => enter(&self.groups(name)[0].join(LEAF)),
+        }
+    }
+
     /// With version 2 only a group without processes may give controllers to groups below: moves this process one down.
     pub fn leave_root(&self, name: &str) -> Result<()> {
         if *self == Self::V2 {
-            let leaf = self.groups(name)[0].join("init");
+            let leaf = self.groups(name)[0].join(LEAF);
             fs::create_dir(&leaf).with_context(|| format!("cannot make the group {}", leaf.display()))?;
             enter(&leaf)?;
         }
