@@ -1,13 +1,18 @@
 //! A real cluster that `cargo xtask cluster` starts for one test, and ends with it.
 
 pub mod allocatable;
+pub mod api;
+pub mod disks;
 pub mod machine;
+pub mod namespace;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use api::Api;
 use serde_json::Value;
 
 /// How long a test waits for what a busy machine does late.
@@ -19,6 +24,7 @@ pub struct Cluster {
     name: String,
     kubeconfig: PathBuf,
     bin: PathBuf,
+    api: OnceLock<Api>,
     is_down: bool,
 }
 
@@ -26,7 +32,8 @@ impl Cluster {
     /// Starts one of a name that is this process's own, or finds it running. It ends with this process at the latest.
     pub fn up(name: &str, options: &[&str]) -> Result<Self> {
         let name = own_name(name);
-        let mut cluster = Self { name, kubeconfig: PathBuf::new(), bin: PathBuf::new(), is_down: false };
+        let mut cluster =
+            Self { name, kubeconfig: PathBuf::new(), bin: PathBuf::new(), api: OnceLock::new(), is_down: false };
         let said = output(up_of(&cluster.name, std::process::id()).args(options))?;
         let exports = said.lines().find_map(|line| line.strip_prefix("export KUBECONFIG="));
         let exported = exports.and_then(|rest| rest.split_once(" PATH="));
@@ -78,6 +85,15 @@ impl Cluster {
         &self.kubeconfig
     }
 
+    /// Its API, for tests that ask much.
+    pub fn api(&self) -> Result<&Api> {
+        if let Some(api) = self.api.get() {
+            return Ok(api);
+        }
+        let api = Api::start(self.command("shell"), &self.root()?)?;
+        Ok(self.api.get_or_init(|| api))
+    }
+
     /// Its `/`, as the machine sees it.
     pub fn root(&self) -> Result<PathBuf> {
         let init =
@@ -96,6 +112,27 @@ impl Cluster {
         bail!("{name} ended ({}); its last lines:\n{}", component["ended"], self.last_lines(name));
     }
 
+    /// Fails where a process of our image has crashed, with its last words. One that was killed has not.
+    pub fn has_no_crash(&self) -> Result<()> {
+        let pods = self.api()?.get("/api/v1/pods?labelSelector=app.kubernetes.io/name=outrigger")?;
+        for pod in pods["items"].as_array().into_iter().flatten() {
+            let ended = &pod["status"]["containerStatuses"][0]["lastState"]["terminated"];
+            if ended.is_object() && (ended["exitCode"] != 137 || ended["reason"] == "OOMKilled") {
+                let (name, space) = (pod["metadata"]["name"].as_str(), pod["metadata"]["namespace"].as_str());
+                let (name, space) = (name.unwrap_or_default(), space.unwrap_or_default());
+                let said = self.api()?.text(&format!("/api/v1/namespaces/{space}/pods/{name}/log?previous=true"));
+                bail!("{name} has crashed: {ended}; it said:\n{}", said.unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
+
+    /// What all its processes take.
+    pub fn memory(&self) -> String {
+        let status = output(&mut self.command("status")).unwrap_or_default();
+        status.lines().last().unwrap_or_default().to_owned()
+    }
+
     /// Where its files are while it runs.
     pub fn directory(&self) -> &Path {
         self.bin.parent().unwrap_or(&self.bin)
@@ -103,9 +140,8 @@ impl Cluster {
 
     /// Waits until a pod is ready; where it does not come, the error says what an engineer would ask for.
     pub fn until_ready(&self, namespace: &str, pod: &str) -> Result<()> {
-        let limit = format!("--timeout={}s", PATIENCE.as_secs());
-        let waited = self.kubectl(&["wait", "--namespace", namespace, "--for=condition=Ready", &limit, pod]);
-        waited.map(drop).map_err(|error| error.context(self.explain(namespace)))
+        let ready = "--output=jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
+        self.until(namespace, "True", &["get", "--namespace", namespace, pod, ready])
     }
 
     /// Asks until the answer is this, in a namespace that is told of where it does not come.
@@ -175,10 +211,13 @@ pub fn command_of(name: &str, command: &str) -> Command {
     xtask
 }
 
-/// `cargo xtask cluster up`; the cluster ends with the owner.
+/// `cargo xtask cluster up`, of the version that `cargo xtask cluster matrix` names; the cluster ends with the owner.
 pub fn up_of(name: &str, owner: u32) -> Command {
     let mut up = command_of(name, "up");
     up.args(["--owner", &owner.to_string()]);
+    if let Some(version) = std::env::var_os("OUTRIGGER_TEST_KUBERNETES") {
+        up.arg("--kubernetes").arg(version);
+    }
     up
 }
 

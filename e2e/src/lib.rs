@@ -14,4 +14,5 @@ pub mod outrigger;
 pub mod podman;
 pub mod processes;
 pub mod sample;
+pub mod suite;
 pub mod terminal;

@@ -37,6 +37,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("pkg-config", "builds runc"),
     ("podman", "the peer of the benchmarks"),
     ("qemu-system-x86", "runs the virtual machine"),
+    ("xfsprogs", "makes a file system that a disk is not given with"),
 ];
 
 /// Any Go will do, also one that is no package.
