@@ -17,6 +17,7 @@ mod group;
 mod images;
 pub mod inside;
 mod machine;
+mod matrix;
 mod network;
 pub mod parts;
 mod place;
@@ -55,6 +56,8 @@ pub enum Args {
     Shell(enter::ShellArgs),
     /// Import an image (docker-archive or OCI layout in a tar file) and pin it
     Load(enter::LoadArgs),
+    /// The end-to-end tests on the oldest and the newest Kubernetes that Outrigger supports
+    Matrix(matrix::Args),
     /// Stages of its start
     #[command(hide = true)]
     Inside(inside::Args),
@@ -138,6 +141,7 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
         Args::Restart(args) => control::restart(&place(args.name()), args),
         Args::Shell(args) => enter::shell(&place(args.name()), args),
         Args::Load(args) => enter::load(&place(args.name()), args),
+        Args::Matrix(args) => matrix::run(project, args),
         Args::Inside(args) => inside::run(args),
     }
 }
@@ -176,7 +180,7 @@ fn name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// `1.36.3`, or `1.36` for its newest patch.
+/// `1.36.3`, or `1.36` for its newest patch that can be built.
 fn version(text: &str) -> Result<String, String> {
     let text = text.trim_start_matches('v');
     let numbers: Vec<Option<u32>> = text.split('.').map(|number| number.parse().ok()).collect();

@@ -47,7 +47,7 @@ pub fn open() -> Result<()> {
     match door {
         Door::Check => check::run(&project),
         Door::Test(args) => test::run(&project, &args),
-        Door::E2e(args) => test::run_real(&project, &args),
+        Door::E2e(args) => test::run_real(&project, &args, &[]),
         Door::Setup => setup::run(&project),
         Door::Tidy(args) => tidy::run(&project, &args),
         Door::Ci => ci::run(&project),

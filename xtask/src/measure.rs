@@ -35,7 +35,7 @@ pub struct BenchArgs {
 /// `cargo xtask soak`.
 #[derive(clap::Args, Debug)]
 pub struct SoakArgs {
-    /// Which product: pods or devices
+    /// Which product, pods or devices; or cluster, the end-to-end tests on real ones
     product: String,
     /// Pods: for how many minutes runners are killed again and again
     #[arg(long, default_value_t = 10)]
@@ -69,6 +69,9 @@ pub fn bench(project: &Project, args: &BenchArgs) -> Result<()> {
 
 /// The loops of a product's tests at full length: its properties, rounds of kills, and what is large on real parts.
 pub fn soak(project: &Project, args: &SoakArgs) -> Result<()> {
+    if args.product == "cluster" {
+        return soak_cluster(project, args.filter.as_deref());
+    }
     let product = format!("outrigger-{}", args.product);
     let Some(package) = project.packages().iter().find(|package| package.name.as_str() == product) else {
         bail!(Found(format!("no product is named {}", args.product)));
@@ -83,6 +86,17 @@ pub fn soak(project: &Project, args: &SoakArgs) -> Result<()> {
         ("devices", None) => soak_devices(project),
         _ => Ok(()),
     }
+}
+
+/// The end-to-end tests at full length, and what is too much for CI: clusters of two versions at once.
+fn soak_cluster(project: &Project, filter: Option<&str>) -> Result<()> {
+    let tests = [("devices", filter), ("cluster", Some("side_by_side"))];
+    let wanted = tests.into_iter().filter(|(test, _)| filter.is_none() || *test == "devices");
+    for (test, filter) in wanted {
+        let wanted = test::RealArgs { test: test.to_owned(), filter: filter.map(str::to_owned) };
+        step::timed(&format!("soak cluster: {test}"), || test::run_real(project, &wanted, &[(SOAK, "1")]))?;
+    }
+    Ok(())
 }
 
 /// What only devices have: the life of the node agent beside a kubelet, and the fight for disks, tests of the executable.

@@ -36,9 +36,9 @@ pub struct Args {
 #[derive(clap::Args, Debug)]
 pub struct RealArgs {
     /// Which test on real parts: a file or folder of e2e/tests, such as cluster
-    test: String,
+    pub test: String,
     /// Only those of its tests whose names hold this
-    filter: Option<String>,
+    pub filter: Option<String>,
 }
 
 /// Where a test on real parts can run.
@@ -71,7 +71,7 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
             let mut cargo = project.cargo();
             cargo.args(["test", "--package", &package.name, "--lib", "--bins"]);
             note(&mut failed, step::command(cargo.args(&args.filter)))?;
-            let here = RealParts { project, package, executable, image, args };
+            let here = RealParts { project, package, executable, image, args, told: &[] };
             for test in parts::real_tests(package)? {
                 match here.run(&test) {
                     Ok(outcome) => left_out.extend(outcome),
@@ -97,8 +97,8 @@ pub fn run(project: &Project, args: &Args) -> Result<()> {
     end(&left_out, failed)
 }
 
-/// Runs one test on real parts, where it can run here.
-pub fn run_real(project: &Project, args: &RealArgs) -> Result<()> {
+/// Runs one test on real parts, where it can run here. What it is told besides, a longer run, is a matter of no time limit.
+pub fn run_real(project: &Project, args: &RealArgs, told: &[(&str, &str)]) -> Result<()> {
     let package = parts::end_to_end(project).context("this workspace has no package outrigger-e2e")?;
     let tests = parts::real_tests(package)?;
     let Some(test) = tests.iter().find(|test| test.name == args.test) else {
@@ -108,7 +108,7 @@ pub fn run_real(project: &Project, args: &RealArgs) -> Result<()> {
     let mut failed = Vec::new();
     let (executable, image) = build(project, &mut failed)?;
     let args = Args { filter: args.filter.clone() };
-    let left_out = RealParts { project, package, executable, image, args: &args }.run(test)?;
+    let left_out = RealParts { project, package, executable, image, args: &args, told }.run(test)?;
     end(left_out.as_slice(), failed)
 }
 
@@ -161,13 +161,17 @@ struct RealParts<'p> {
     executable: PathBuf,
     image: PathBuf,
     args: &'p Args,
+    told: &'p [(&'p str, &'p str)],
 }
 
 impl RealParts<'_> {
     fn run(&self, test: &RealTest) -> Result<Option<LeftOut>> {
         match self.place(test) {
             Place::Here(environment) => {
-                let mut cargo = self.project.cargo_within(REAL_PART_LIMIT);
+                let is_short = self.told.is_empty();
+                let mut cargo =
+                    if is_short { self.project.cargo_within(REAL_PART_LIMIT) } else { self.project.cargo() };
+                cargo.envs(self.told.iter().copied());
                 cargo.args(["test", "--package", &self.package.name, "--test", &test.name]).args(&self.args.filter);
                 cargo.envs(environment).env("OUTRIGGER_BIN", &self.executable).env("OUTRIGGER_IMAGE", &self.image);
                 step::timed(&test.name, || step::command(&mut cargo))?;

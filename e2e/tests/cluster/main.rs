@@ -10,3 +10,4 @@ mod options;
 mod release;
 mod schemas;
 mod shell;
+mod side_by_side;

@@ -7,8 +7,12 @@ use crate::go::Module;
 /// The Kubernetes that a cluster runs unless told otherwise.
 pub const KUBERNETES: &str = "1.36.3";
 
-/// The newest patch of older minor versions, for those who name only the minor.
-pub const OLDER: &[&str] = &["1.35.4", "1.34.4", "1.33.13", "1.32.13"];
+/// A patch of each older minor version, for those who name only the minor: the newest that the module proxy has whole. Of some
+/// later ones it lacks staging modules, and they cannot be built from it.
+pub const OLDER: &[&str] = &["1.35.4", "1.34.5", "1.33.4", "1.32.5"];
+
+/// The oldest Kubernetes that Outrigger supports and tests.
+pub const OLDEST: &str = OLDER[OLDER.len() - 1];
 
 /// What an API server alone needs.
 pub fn api(kubernetes: &str) -> Vec<Module> {
