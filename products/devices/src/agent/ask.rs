@@ -47,13 +47,20 @@ pub struct Occasions {
     pub unnamed: watch::Receiver<bool>,
 }
 
-/// Asks until `stop`; tells what it hears.
+/// Asks until `stop`, which waits for no answer; tells what it hears.
 pub async fn ask(
     socket: PathBuf,
-    mut when: Occasions,
+    when: Occasions,
     told: watch::Sender<Option<Told>>,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
+    tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        never = ask_forever(socket, when, told) => match never {},
+    }
+}
+
+async fn ask_forever(socket: PathBuf, mut when: Occasions, told: watch::Sender<Option<Told>>) -> Infallible {
     let mut was_deaf = false;
     let mut is_coming = 0;
     let mut came: Option<Instant> = None;
@@ -89,11 +96,8 @@ pub async fn ask(
                 warn!("Who holds devices is not known: {}", told_whole(error));
             }
         }
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            has_come = when.wait(next, &mut again) => if has_come {
-                (is_coming, came) = (COMING.0, Some(Instant::now()));
-            },
+        if when.wait(next, &mut again).await {
+            (is_coming, came) = (COMING.0, Some(Instant::now()));
         }
     }
 }
@@ -128,4 +132,33 @@ impl Occasions {
 
 fn told_whole(error: ClaimsError) -> String {
     format!("{:#}", anyhow::Error::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger_host::Watches;
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    /// Tried with a stop that is waited for between questions alone: it then comes 5 s later, after the process's grace.
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_does_not_wait_for_a_kubelet_that_does_not_answer() {
+        let place = tempfile::tempdir().unwrap();
+        let socket = place.path().join("kubelet.sock");
+        let hangs = UnixListener::bind(&socket).unwrap();
+        let (_asks, requests) = mpsc::channel(1);
+        let (_names, unnamed) = watch::channel(false);
+        let comes = Watches::new().directory(place.path());
+        let when = Occasions { audit: Duration::from_secs(3600), requests, comes, unnamed };
+        let stop = CancellationToken::new();
+        let (told, _heard) = watch::channel(None);
+        let stopped = async {
+            let question = hangs.accept().await.unwrap();
+            stop.cancel();
+            (question, Instant::now())
+        };
+        let (_, (_question, stopped)) = tokio::join!(ask(socket, when, told, stop.clone()), stopped);
+        assert!(stopped.elapsed() < Duration::from_secs(1), "{:?}", stopped.elapsed());
+    }
 }
