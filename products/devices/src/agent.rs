@@ -163,7 +163,8 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
     let (offers, wanted) = Offers::new(asks, seen, metrics.clone());
     let locked = ledger.directory().map(|directory| watches.contents(directory));
     let (unnamed, is_unnamed) = watch::channel(false);
-    let out = Outbox { offers, decided, ask_claims, unnamed, metrics: metrics.clone() };
+    let looks = readiness.condition("looking at the machine");
+    let out = Outbox { offers, decided, ask_claims, unnamed, metrics: metrics.clone(), looks };
     let owner = Owner::begin(clerk, first, ledger, out).context("cannot start a thread")?;
     let inbox = Inbox { asks: asked, holders, inventories: rules, changes, locked };
     let comes = watches.directory(settings.kubelet_directory.join("pod-resources"));

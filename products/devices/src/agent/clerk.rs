@@ -26,6 +26,7 @@ use outrigger_device_core::decide::{Claims, Decision, State};
 use outrigger_device_core::picture::Picture;
 use outrigger_host::{Credentials, Locks};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::desk::Decided;
 use super::ledger::{Elsewhere, News};
@@ -244,21 +245,27 @@ pub fn errands() -> usize {
     ERRANDS.with(|errands| errands.load(Ordering::Relaxed))
 }
 
+/// After how long somebody is told that the clerk is still out.
+pub const LATE: Duration = Duration::from_secs(10);
+
 /// One errand, counted as long as it lasts.
 #[derive(Debug)]
-struct Out(Arc<AtomicUsize>);
+struct Out {
+    errands: Arc<AtomicUsize>,
+    since: Instant,
+}
 
 impl Out {
     fn begin() -> Self {
         let errands = ERRANDS.with(Arc::clone);
         errands.fetch_add(1, Ordering::Relaxed);
-        Self(errands)
+        Self { errands, since: Instant::now() }
     }
 }
 
 impl Drop for Out {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.errands.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -292,6 +299,11 @@ impl Office {
         self.out = Some(Out::begin());
         // Where the thread has ended, `back` says so.
         let _ = self.errands.send(Box::new(errand));
+    }
+
+    /// When somebody is to be told that it is still out, where it is.
+    pub fn late_at(&self) -> Option<Instant> {
+        self.out.as_ref().map(|out| out.since + LATE)
     }
 
     /// Waits until it is back. Safe to drop and call again.

@@ -10,8 +10,9 @@
 //! Allocate, PreStart ──────► the last look ──────────┴─► an answer or a refusal
 //! ```
 //!
-//! A change is looked at at once; a flood of changes becomes few looks. Nothing here takes longer with more devices, so that
-//! an answer waits for no look; what was given while the clerk decided is checked against its verdict when that comes.
+//! A change is looked at at once; a flood of changes becomes few looks. Nothing here goes over all devices, only over what pods
+//! have, so that an answer waits for no look; what was given while the clerk decided is checked against its verdict when that
+//! comes.
 
 use std::future::pending;
 use std::io;
@@ -21,13 +22,14 @@ use std::time::Duration;
 use outrigger_device_core::decide::Listed;
 use outrigger_device_core::rules::{Resource, Rules, Select};
 use outrigger_host::memory;
+use outrigger_runtime::Condition;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, info, warn};
 
 use super::ask::Told;
-use super::clerk::{Clerk, Done, Office, Verdict};
+use super::clerk::{Clerk, Done, LATE, Office, Verdict};
 use super::desk::{Ask, Decided, What};
 use super::give;
 use super::ledger::{Elsewhere, Ledger};
@@ -75,6 +77,8 @@ pub struct Outbox {
     pub unnamed: watch::Sender<bool>,
     /// What is counted.
     pub metrics: Metrics,
+    /// That the machine can be looked at.
+    pub looks: Condition,
 }
 
 /// The state that this task owns.
@@ -87,6 +91,8 @@ pub struct Owner {
     begun: Instant,
     /// Whether what only the start needed has left the memory.
     is_settled: bool,
+    /// Whether somebody has been told that the clerk is out for too long.
+    is_late: bool,
     due: Due,
     out: Outbox,
 }
@@ -115,8 +121,17 @@ impl Owner {
     pub fn begin(clerk: Clerk, first: Verdict, ledger: Ledger, out: Outbox) -> io::Result<Self> {
         let (now, elsewhere) = (Instant::now(), clerk.elsewhere());
         let due = Due { inventory: None, look: None, locks: None, decide: false, looked: now, locks_looked: now };
-        let mut owner =
-            Self { office: Office::open(clerk)?, ledger, elsewhere, begun: now, is_settled: false, due, out };
+        let mut owner = Self {
+            office: Office::open(clerk)?,
+            ledger,
+            elsewhere,
+            begun: now,
+            is_settled: false,
+            is_late: false,
+            due,
+            out,
+        };
+        owner.out.looks.met();
         owner.tell(first);
         Ok(owner)
     }
@@ -126,11 +141,13 @@ impl Owner {
         let mut next_audit = Instant::now() + audit;
         loop {
             let due = self.next_errand().map_or(next_audit, |due| due.min(next_audit));
+            let late = self.office.late_at().filter(|_| !self.is_late);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 Some(ask) = inbox.asks.recv() => self.answer(ask),
                 done = self.office.back() => self.take(done?, &mut inbox.changes),
+                () = sleep_until(late.unwrap_or(next_audit)), if late.is_some() => self.tell_late(),
                 () = sleep_until(due) => {
                     let now = Instant::now();
                     if now >= next_audit {
@@ -224,8 +241,20 @@ impl Owner {
         });
     }
 
+    /// The clerk is out for too long, and nobody can bring it back.
+    fn tell_late(&mut self) {
+        let told = format!("it has not ended for {} s: a device may be dead", LATE.as_secs());
+        warn!("Looking at the machine or deciding: {told}. What is listed stays as it is until it ends");
+        self.out.looks.lost_because(told);
+        self.is_late = true;
+    }
+
     /// Takes what the clerk comes back with.
     fn take(&mut self, done: Done, changes: &mut Changes) {
+        if std::mem::take(&mut self.is_late) {
+            info!("Looking at the machine has ended");
+            self.out.looks.met();
+        }
         match done {
             Done::Looked { followed, elsewhere } => {
                 self.see_locks(elsewhere);
@@ -351,6 +380,7 @@ mod tests {
 
     use outrigger_device_core::decide::Decision;
     use outrigger_host::{Locks, Watches};
+    use outrigger_runtime::Readiness;
     use prometheus_client::registry::Registry;
     use tempfile::TempDir;
     use tokio::sync::oneshot;
@@ -365,6 +395,7 @@ mod tests {
         place: TempDir,
         owner: Owner,
         changes: Changes,
+        readiness: Readiness,
     }
 
     fn inventory(place: &TempDir, configuration: &str) -> Arc<Inventory> {
@@ -395,11 +426,13 @@ mod tests {
             let (decided, seen) = watch::channel(first.decided.clone());
             let (offers, _) = Offers::new(mpsc::channel(1).0, seen, metrics.clone());
             let (ask_claims, unnamed) = (mpsc::channel(1).0, watch::Sender::new(false));
-            let out = Outbox { offers, decided, ask_claims, unnamed, metrics };
+            let readiness = Readiness::new();
+            let looks = readiness.condition("looks");
+            let out = Outbox { offers, decided, ask_claims, unnamed, metrics, looks };
             let owner =
                 Owner::begin(clerk, first, Ledger::new(Some(locks), inventory.survey.roots.clone()), out).unwrap();
             let changes = Changes::of(&inventory, Watches::new());
-            let mut bench = Self { place, owner, changes };
+            let mut bench = Self { place, owner, changes, readiness };
             bench.back().await;
             bench
         }
@@ -510,6 +543,22 @@ mod tests {
         assert_eq!(bench.owner.elsewhere.len(), 1);
         bench.settle().await;
         assert!(bench.decision().listed(A, &id).is_some_and(Listed::is_healthy));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_does_not_end_is_told_and_the_agent_is_not_ready_until_it_does() {
+        let mut bench = Bench::new(&rivals("a", "b")).await;
+        let (end, ends) = std::sync::mpsc::channel::<()>();
+        bench.owner.office.send(move |clerk| {
+            let _ = ends.recv();
+            clerk.look()
+        });
+        sleep_until(bench.owner.office.late_at().unwrap()).await;
+        bench.owner.tell_late();
+        assert_eq!(bench.readiness.missing(), ["looks (it has not ended for 10 s: a device may be dead)"]);
+        end.send(()).unwrap();
+        bench.settle().await;
+        assert!(bench.readiness.missing().is_empty());
     }
 
     /// The look has seen a directory in which nobody has listened yet. Tried with an owner that does not look again.
