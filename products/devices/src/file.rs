@@ -28,7 +28,7 @@ pub struct DevicesFile {
     pub host_mountinfo: Option<String>,
     /// Where machine-wide locks are. Default: /run/outrigger/lock.
     pub lock_directory: Option<String>,
-    /// How often sockets, streams and claims are looked at although nothing told of a change. Default: 30s.
+    /// How often sockets, streams and claims are looked at although nothing told of a change; at least 10ms. Default: 30s.
     pub audit: Option<Duration>,
     /// The address of /metrics, /healthz and /readyz. Default: 127.0.0.1:9412.
     pub admin: Option<Address>,
@@ -136,7 +136,7 @@ pub struct Health {
     pub healthy_after: Option<Duration>,
     /// How long a vanished device stays listed as unhealthy. Default: 5m.
     pub vanish_grace: Option<Duration>,
-    /// How often is checked what nothing announces. Default: 10s.
+    /// How often is checked what nothing announces; at least 10ms. Default: 10s.
     pub every: Option<Duration>,
 }
 

@@ -9,6 +9,9 @@ use crate::file;
 use crate::place::Located;
 use crate::settings::{Configuration, Settings};
 
+/// The least time between two looks that only the clock asks for: below, looking is all that a process does.
+const LEAST: Duration = Duration::from_millis(10);
+
 /// The rules of a configuration, with what is odd about them.
 ///
 /// # Errors
@@ -18,6 +21,10 @@ pub fn rules(configuration: &Configuration) -> Result<(core::Rules, Faults), Fau
     let mut faults = Faults::default();
     let mut broken = Vec::new();
     let mut read = Vec::new();
+    if let Some(message) = too_often(settings.audit) {
+        let file = configuration.file.as_ref().map_or("configuration".into(), |file| file.display().to_string());
+        faults.push(Fault::error(file, message).path("audit"));
+    }
     for located in resources {
         let mut reader = Reader { located, faults: Vec::new() };
         read.push(reader.resource(settings));
@@ -35,6 +42,12 @@ pub fn rules(configuration: &Configuration) -> Result<(core::Rules, Faults), Fau
     let found = core::validate(&rules).into_iter().filter(about_whole);
     faults.extend(found.map(|fault| joined(&fault, resources)));
     faults.into_result(rules)
+}
+
+/// What is wrong with looking so often.
+fn too_often(every: Duration) -> Option<String> {
+    let [found, least] = [every, LEAST].map(outrigger_config::Duration::from);
+    (every < LEAST).then(|| format!("{found} is too often, it must be at least {least}"))
 }
 
 /// The resource that a fault of the core's is about, and the field in it.
@@ -74,6 +87,10 @@ impl Reader<'_> {
         let file::Resource { name, resource, socket, groups, prefer, pre_start, share, health, .. } = &located.resource;
         let file::Resource { env, annotations, mounts, per_match, .. } = &located.resource;
         let top = Path::default();
+        let health = health_policy(health.unwrap_or_default());
+        if let Some(message) = too_often(health.every) {
+            self.fault(&top.key("health").key("every"), message);
+        }
         let name = self.name(name.as_deref(), resource.as_deref(), settings.domain.as_deref());
         let groups = groups.iter().enumerate();
         let groups = groups.filter_map(|(at, group)| self.group(group, &top.key("groups").index(at))).collect();
@@ -96,7 +113,7 @@ impl Reader<'_> {
             }),
             share: share.unwrap_or_default(),
             per_match: per_match.unwrap_or_default(),
-            health: health_policy(health.unwrap_or_default()),
+            health,
             env: env.clone(),
             annotations: annotations.clone(),
             mounts: mounts.iter().map(mount).collect(),

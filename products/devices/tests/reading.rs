@@ -164,6 +164,21 @@ devices.yaml:7:25: devices[0].groups[1].usb[0].chlid: unknown key, did you mean 
 }
 
 #[test]
+fn what_would_be_looked_at_without_a_pause_is_refused_with_its_place() {
+    let text = "domain: example.com\naudit: 0s\ndevices:\n- name: kvm\n  health: {every: 9ms}\n  groups: [{paths: \
+                [{path: /dev/kvm}]}]\n";
+    let told = |text: &str| {
+        let case = Case::new("devices.yaml", text);
+        Inventory::of(&case.ours(&SettingsArgs::default()).unwrap()).map(|_| ()).map_err(|faults| case.told(&faults))
+    };
+    let expected = "\
+devices.yaml: audit: 0s is too often, it must be at least 10ms
+devices.yaml:5:19: devices[0].health.every: 9ms is too often, it must be at least 10ms";
+    assert_eq!(told(text), Err(expected.to_owned()));
+    assert_eq!(told(&text.replace("0s", "10ms").replace("9ms", "10ms")), Ok(()));
+}
+
+#[test]
 fn a_flag_describes_a_device_in_either_dialect_and_replaces_the_files() {
     let case = Case::new("devices.yaml", CONTRACT);
     let theirs = "{NAME: fuse, groups: [{count: 10, Paths: [{path: ' /dev/fuse '}]}], color: red}";

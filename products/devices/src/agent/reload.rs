@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use outrigger_config::count;
 use outrigger_host::Watches;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -83,8 +84,7 @@ impl Reload {
                 if let Some(fixed) = fixed_change(&self.configuration.settings, &configuration.settings) {
                     warn!("{fixed} has changed, which holds only after a restart");
                 }
-                let count = configuration.resources.len();
-                let resources = if count == 1 { "1 resource".to_owned() } else { format!("{count} resources") };
+                let resources = count(configuration.resources.len(), "resource");
                 info!("The configuration has been read again: {resources}");
                 self.metrics.reloaded("ok");
                 self.inventories.send_replace(Arc::new(inventory));

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use outrigger_config::count;
 use outrigger_device_core::decide::{Decision, Status, View, in_use};
 use outrigger_device_core::ids::Kind;
 use outrigger_device_core::picture::{Picture, Seen as Visible};
@@ -79,11 +80,10 @@ pub fn check(args: &CheckArgs) -> Result<u8, CommandError> {
 }
 
 fn configured_by(configuration: &Configuration) -> Tried {
-    let count = configuration.resources.len();
-    let resources = if count == 1 { "1 resource".to_owned() } else { format!("{count} resources") };
+    let resources = count(configuration.resources.len(), "resource");
     match &configuration.file {
         Some(path) => good("configuration", format!("{}: {resources}", path.display())),
-        None if count > 0 => good("configuration", format!("by flags: {resources}")),
+        None if !configuration.resources.is_empty() => good("configuration", format!("by flags: {resources}")),
         None => lost("configuration", "there is no devices.yaml, so nothing is offered"),
     }
 }
