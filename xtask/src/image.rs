@@ -15,7 +15,7 @@ pub mod blobs;
 mod documents;
 pub mod layer;
 
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -29,13 +29,16 @@ use blobs::Blobs;
 /// The archive, in the directory that is written.
 const ARCHIVE: &str = "outrigger.tar";
 
+/// The layout, beside it.
+const LAYOUT: &str = "oci";
+
 /// At most this much unpacked, for an image of the release executable.
 const LIMIT: u64 = 30_000_000;
 
 /// `cargo xtask image`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Where to write; made anew
+    /// Where to write: a directory with an older image, which is replaced, or with nothing
     #[arg(long, default_value = "target/image")]
     out: PathBuf,
     /// The name before the tag
@@ -106,12 +109,10 @@ pub fn of(project: &Project, executable: &Path) -> Result<PathBuf> {
 
 /// Writes layout and archive, and answers how many bytes the layer has.
 fn write(executable: &Path, out: &Path, repository: &str, origin: &Origin) -> Result<u64> {
-    if out.exists() {
-        fs::remove_dir_all(out).with_context(|| format!("cannot remove the old {}", out.display()))?;
-    }
+    remove_older(out)?;
     let layer = layer::bytes(executable, &layer::certificates(Path::new(layer::MOZILLA))?, origin.seconds)?;
     let size = layer.len() as u64;
-    let blobs = Blobs::new(&out.join("oci"))?;
+    let blobs = Blobs::new(&out.join(LAYOUT))?;
     let layer = blobs.add(&layer)?;
     let mut images = Vec::new();
     for tag in TAGS {
@@ -122,6 +123,21 @@ fn write(executable: &Path, out: &Path, repository: &str, origin: &Origin) -> Re
     blobs.finish(&images, &layer)?;
     blobs.archive(&out.join(ARCHIVE), origin.seconds)?;
     Ok(size)
+}
+
+/// Removes an older image, also one that was not finished; never anything else.
+fn remove_older(out: &Path) -> Result<()> {
+    if !out.exists() {
+        return Ok(());
+    }
+    let entries = fs::read_dir(out).with_context(|| format!("cannot read {}", out.display()))?;
+    let entries = entries.collect::<Result<Vec<_>, _>>().with_context(|| format!("cannot read {}", out.display()))?;
+    let is_ours = |entry: &DirEntry| [LAYOUT, ARCHIVE].iter().any(|name| entry.file_name() == *name);
+    if let Some(other) = entries.iter().find(|entry| !is_ours(entry)) {
+        let path = other.path();
+        bail!(Found(format!("{} is no part of an image and would be lost: name another --out", path.display())));
+    }
+    fs::remove_dir_all(out).with_context(|| format!("cannot remove the old {}", out.display()))
 }
 
 fn origin(project: &Project) -> Result<Origin> {
@@ -199,5 +215,16 @@ mod tests {
         fs::write(out.join("oci/blobs/sha256/stray"), "old").unwrap();
         image(place.path());
         assert!(!out.join("oci/blobs/sha256/stray").exists());
+    }
+
+    /// Tried with whatever stands there being removed.
+    #[test]
+    fn a_directory_with_anything_else_in_it_is_left_as_it_is() {
+        let place = tempfile::tempdir().unwrap();
+        let out = image(place.path());
+        fs::write(out.join("thesis.tex"), "").unwrap();
+        let error = remove_older(&out).unwrap_err().to_string();
+        assert!(error.contains("image/thesis.tex is no part of an image"), "{error}");
+        assert!(out.join(ARCHIVE).exists() && out.join("thesis.tex").exists());
     }
 }
