@@ -71,9 +71,9 @@ pub struct CheckArgs {
 #[derive(Debug, Args)]
 #[command(after_help = EXPLAIN_EXAMPLES)]
 pub struct ExplainArgs {
-    /// A device's path or kernel name, an id, or a resource
+    /// A device's path or kernel name, an id, or a resource; without it every disk that somebody uses
     #[arg(value_name = "DEVICE|ID|RESOURCE")]
-    pub what: String,
+    pub what: Option<String>,
     /// The form of the answer
     #[arg(short, long, value_name = "FORM", default_value = "table")]
     pub output: Form,
@@ -187,6 +187,7 @@ The exit code is 0 where all is well, 1 where something is wrong here, 2 where t
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
+  outrigger devices explain                      Every disk in use, and how
   outrigger devices explain /dev/sda             Each rule, and why it matches or not
   outrigger devices explain k7q2m4x9ab           What this id stands for
   outrigger devices explain example.com/disk     Every device that a rule of it matches";

@@ -7,6 +7,7 @@ use crate::args::SettingsArgs;
 use crate::inventory::Inventory;
 use crate::settings::{self, Configuration, Surroundings};
 
+mod busy;
 pub mod check;
 pub mod explain;
 mod facts;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use outrigger_config::Faults;
+use outrigger_config::{Fault, Faults};
 use outrigger_device_core::decide::{Claims, Decision, Input, State, decide};
 use outrigger_device_core::picture::Picture;
 use outrigger_device_core::rules::Rules;
@@ -27,8 +27,13 @@ impl Inventory {
     /// Of a configuration, with what is odd about its rules.
     ///
     /// # Errors
-    /// Everything that is wrong with the rules, each with its place.
+    /// Everything that is wrong with the rules, each with its place; and a machine that is not there.
     pub fn of(configuration: &Configuration) -> Result<(Self, Faults), Faults> {
+        let root = &configuration.settings.host_root;
+        if !root.is_dir() {
+            let why = format!("{} is no directory here: no device can be seen below it", root.display());
+            return Err(Fault::error("hostRoot", why).help("leave it out for this machine itself").into());
+        }
         let (rules, odd) = rules(configuration)?;
         Ok((Self { rules, survey: Survey::of(&configuration.settings) }, odd))
     }

@@ -138,7 +138,10 @@ impl Reader<'_> {
                 name.to_owned()
             }
             (None, None, _) => {
-                self.fault(&top.key("name"), "this key is missing: every resource has a name");
+                self.fault(
+                    &top.key("name"),
+                    "this key is missing, or null: every resource has a name (quotes make a word of null)",
+                );
                 String::new()
             }
         }

@@ -25,6 +25,9 @@ use crate::place::{Located, Place};
 /// What begins the names of our variables.
 const PREFIX: &str = "OUTRIGGER_DEVICES";
 
+/// What one might take for the variable that names the file.
+const CONFIG: &str = "OUTRIGGER_DEVICES_CONFIG";
+
 /// The whole configuration.
 #[derive(Clone, Debug)]
 pub struct Configuration {
@@ -117,13 +120,24 @@ pub fn load(args: &SettingsArgs, around: &Surroundings) -> Result<Configuration,
     let found = find(args, around)?;
     let layers = args.flags().fold(layers(around), |layers, (key, value)| layers.flag(key, value));
     let (file, flags) = (from_file(found.as_ref(), &layers, false), from_flags(&args.devices, false));
-    let (file, flags) = both(file, flags)?;
+    let (mut file, flags) = both(file, flags)?;
+    file.warnings.extend(misnamed(around));
     Ok(joined(file, flags, found.map(|(path, _)| path), Defaults::OURS))
 }
 
 /// The layers without file and flags: the environment.
 pub(crate) fn layers(around: &Surroundings) -> Layers {
-    Layers::new(PREFIX).environment(around.environment.clone())
+    let mut environment = around.environment.clone();
+    environment.remove(CONFIG);
+    Layers::new(PREFIX).environment(environment)
+}
+
+/// What is said of a variable that seems to name the file.
+fn misnamed(around: &Surroundings) -> Option<Fault> {
+    let file = FilePath::new(around.environment.get(CONFIG).filter(|file| !file.is_empty())?);
+    let absent = if file.exists() { "" } else { ", and it is not there" };
+    let told = format!("is no setting, so {} is not read{absent}", file.display());
+    Some(Fault::warning(CONFIG, told).help("name the file by --config FILE"))
 }
 
 /// Everything that went wrong on either side.

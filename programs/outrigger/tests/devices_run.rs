@@ -80,3 +80,20 @@ async fn describe_tells_what_a_container_has_and_whom_a_pod_waits_for() {
     let text = described(&place, "second", "Devices:").await;
     assert!(text.contains(&line), "what it had is told after its end too:\n{text}");
 }
+
+/// Two sentences, of which one says what is served: nothing, or what there is.
+#[tokio::test]
+async fn a_resource_that_nothing_serves_is_refused_with_what_is_served() {
+    for (devices, told) in [
+        (
+            "- {resource: v.io/full, groups: [{paths: [{path: /dev/full}]}]}\n",
+            "serves v.io/other, only v.io/full. Name",
+        ),
+        ("  []\n", "serves v.io/other, nor any other resource. Name its devices in devices.yaml"),
+    ] {
+        let place = with(devices);
+        assert!(!run(&place, "other", "v.io/other").wait().await.unwrap().success());
+        let said = fs::read_to_string(place.path("other.log")).unwrap();
+        assert!(said.contains(told), "{said}");
+    }
+}

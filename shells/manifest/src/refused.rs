@@ -40,11 +40,14 @@ pub fn refused(spec: &PodSpec, offer: Offer<'_>) -> Vec<Refused> {
     let Offer { beside, unread, served, images } = offer;
     let unserved = unserved(spec, served).into_iter().map(|one| {
         let served: Vec<&String> = served.iter().collect();
+        let others = match listing(&served) {
+            _ if served.is_empty() => "nor any other resource".to_owned(),
+            others => format!("only {others}"),
+        };
         let message = format!(
-            "nothing on this machine serves {0}; served are: {1}. Name its devices in devices.yaml, or run without it by \
+            "nothing on this machine serves {0}, {others}. Name its devices in devices.yaml, or run without it by \
              --ignore-resource {0}",
             one.resource,
-            listing(&served)
         );
         Refused { path: one.path, message, help: String::new() }
     });

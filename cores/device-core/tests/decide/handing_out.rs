@@ -159,3 +159,24 @@ fn values_of_several_slots_stand_in_one_variable() {
     told.sort_unstable();
     assert_eq!(told, ["a", "b"]);
 }
+
+/// Tried with units in the order in which they are asked for.
+#[test]
+fn values_of_several_units_stand_in_the_order_of_their_ids_and_an_index_counts_the_units_of_one_device() {
+    let values = ["d", "c", "b", "a"].map(str::to_owned).to_vec();
+    let select = Select::Counted(CountedRule::Values { values, env: Some("SLOT_ID".into()) });
+    let mut slots = one(Group { count: 2, ..group(select) });
+    slots.resources[0].env = [("WHICH".to_owned(), "{id}={index}".to_owned())].into();
+    let mut all = units(&slots, &Picture::default());
+    assert_eq!(all.len(), 8);
+    all.sort_by(|a, b| a.id.cmp(&b.id));
+    let by_id: Vec<String> =
+        all.iter().map(|unit| format!("{}={}", unit.id, unit.id.rsplit_once('-').unwrap().1)).collect();
+    all.reverse();
+    let given = answer(&slots.resources[0], &all.iter().collect::<Vec<_>>());
+    assert_eq!(given.env["WHICH"], by_id.join(","));
+    let mut slots: Vec<&str> = by_id.iter().map(|text| text.split('-').next().unwrap()).collect();
+    slots.dedup();
+    let value = |id: &&str| all.iter().find(|unit| unit.id.starts_with(*id)).unwrap().body.parts[0].name.clone();
+    assert_eq!(given.env["SLOT_ID"], slots.iter().map(value).collect::<Vec<_>>().join(","));
+}

@@ -62,7 +62,10 @@ pub fn check(args: &CheckArgs) -> Result<u8, CommandError> {
     tried.extend(kubelet(&configuration.settings, &seen.told));
     tried.extend(machine(&configuration.settings, picture));
     for resource in &inventory.rules.resources {
-        tried.push(offered(&resource.name, &decision));
+        tried.push(match &resource.groups[..] {
+            [] => lost(&resource.name, "it has no groups, so that no device can match"),
+            _ => offered(&resource.name, &decision),
+        });
         tried.extend(mounted(&resource.name, &decision, picture));
     }
     let word = |verdict| match verdict {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::list::{reasons, why};
 use super::who::{self, Seen};
-use super::{CommandError, configured, facts, nodes};
+use super::{CommandError, busy, configured, facts, nodes};
 use crate::args::{ExplainArgs, Form};
 use crate::claims::Holders;
 use crate::inventory::Inventory;
@@ -29,19 +29,19 @@ const FEW: usize = 4;
 pub fn explain(args: &ExplainArgs) -> Result<u8, CommandError> {
     let (configuration, inventory) = configured(&args.settings)?;
     let mut seen = Seen::now(&configuration, &inventory)?;
-    let there = args.what.starts_with('/').then(|| inventory.survey.at(&args.what));
+    let Some(what) = args.what.as_deref() else { return busy::busy(&seen, args.output) };
+    let there = what.starts_with('/').then(|| inventory.survey.at(what));
     let mut decision = seen.decide();
-    let disks =
-        meant(&decision, &args.what, there.as_ref()).into_iter().map(|finding| nodes::device(finding, &seen.picture));
+    let disks = meant(&decision, what, there.as_ref()).into_iter().map(|finding| nodes::device(finding, &seen.picture));
     let disks: Vec<String> = disks.filter(|(kind, _)| *kind == Kind::Block).map(|(_, name)| name).collect();
     if !disks.is_empty() {
         // As before a disk is given away: only opening it tells whether somebody has it for himself.
         inventory.survey.open(&mut seen.picture, &disks);
         decision = seen.decide();
     }
-    let found = meant(&decision, &args.what, there.as_ref());
+    let found = meant(&decision, what, there.as_ref());
     if found.is_empty() {
-        return nameless(&args.what, there.as_ref(), &inventory.rules);
+        return nameless(what, there.as_ref(), &inventory.rules);
     }
     let told: Vec<Told<'_>> = found.into_iter().map(|finding| tell(finding, &inventory, &seen, &decision)).collect();
     out::print(&match args.output {
