@@ -31,6 +31,7 @@ use crate::unit::Unit;
 
 pub(crate) use candidates::block_against;
 pub use candidates::{View, in_use};
+pub use contest::may_overlap;
 pub use life::State;
 pub use list::wire_size;
 pub use reason::Reason;

@@ -5,6 +5,7 @@
 //!   sdb1            block-8:17 alone, block-8:16 with others
 //!   ttyUSB0         char-188:0 alone, char-189:3 with others, which is the USB device
 //!   kvm, count: 3   char-10:232 with others, and alone one of char-10:232+0, char-10:232+1, char-10:232+2
+//!   snd/seq         char-116:1 alone, directory-… with others, which is /dev/snd
 //! ```
 //!
 //! Two rules, two files or two processes may know different things of one device, and each may call it by another name; the
@@ -13,7 +14,8 @@
 //!
 //! A lock that is held with others shows nobody who has it. Therefore each of those has one of its own too, whose name
 //! begins with that of the whole and a `+`. By these a decision also keeps those apart that have a part of something and
-//! those that have the whole with others: the locks alone let them both in.
+//! those that have the whole with others: the locks alone let them both in. Whoever has taken such a lock looks for them once
+//! more.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -71,7 +73,7 @@ impl Mode {
 
     /// Whether somebody is in the way who has `part` of a lock that is held so: a number for one of several, else the name of
     /// what is a part.
-    pub(crate) fn meets(self, part: &str) -> bool {
+    pub fn meets(self, part: &str) -> bool {
         let is_one_of_several = part.starts_with(|first: char| first.is_ascii_digit());
         match self {
             Self::Alone => true,
@@ -151,10 +153,22 @@ impl Hold {
             note(whole.to_string(), Mode::Part);
             note(format!("{whole}+{own}"), Mode::Alone);
         }
-        for path in &self.directories {
-            note(directory(path), Mode::Part);
+        for directory in self.directories.iter().map(|path| directory(path)) {
+            note(format!("{directory}+{own}"), Mode::Alone);
+            note(directory, Mode::Part);
         }
     }
+}
+
+/// Of what is held alone, by lock, all that keeps away whoever needs a lock so.
+pub(crate) fn in_the_way<'h, T>(
+    held: &'h BTreeMap<String, T>,
+    name: &str,
+    mode: Mode,
+) -> impl Iterator<Item = &'h T> + use<'h, T> {
+    let begin = format!("{name}+");
+    let parts = held.range(begin.clone()..).map_while(move |(part, it)| Some((part.strip_prefix(&begin)?, it)));
+    held.get(name).into_iter().chain(parts.filter(move |(part, _)| mode.meets(part)).map(|(_, it)| it))
 }
 
 fn directory(path: &str) -> String {

@@ -53,6 +53,16 @@ impl Unit {
         self.modes().get(lock).is_some_and(|mode| *mode != Mode::Alone)
     }
 
+    /// The names of those that are this unit's alone, in whatever combination its parts stand: without those of paths that
+    /// several units use in turn.
+    pub fn exclusive(&self) -> impl Iterator<Item = String> + use<> {
+        let mut locks = BTreeMap::new();
+        for hold in self.holds().filter(|hold| hold.turn.1 <= 1) {
+            hold.lock(self.replica, self.body.count, &mut locks);
+        }
+        locks.into_iter().filter(|(_, mode)| *mode == Mode::Alone).map(|(name, _)| name)
+    }
+
     /// The parts that a lock is for.
     pub fn parts_of<'u>(&'u self, lock: &'u str) -> impl Iterator<Item = &'u Part> {
         let is_of = move |part: &&Part| {

@@ -203,7 +203,7 @@ impl Scene<'_> {
     /// The units of one group.
     fn units(&mut self, resource: &Resource, group: &Group) -> Vec<Made> {
         match &group.select {
-            Select::Paths(rules) => self.paths(group, rules),
+            Select::Paths(rules) => self.paths(&resource.name, group, rules),
             Select::Usb(rules) => self.usb(group, rules),
             Select::Block(rule) => self.block(group, rule),
             Select::Serial(rule) => self.serial(group, rule),

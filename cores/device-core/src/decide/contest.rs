@@ -7,6 +7,7 @@ use super::candidates::{Candidate, Candidates, Footprint};
 use super::{Input, Reason};
 use crate::picture::DeviceNumber;
 use crate::rules::{Dialect, Rules};
+use crate::unit::Body;
 
 /// All candidates, each with what it has lost.
 #[derive(Debug)]
@@ -74,15 +75,18 @@ fn own_reasons(unit: &Candidate, is_claimed: bool) -> Vec<Reason> {
     against.rule.iter().chain(unless_claimed).cloned().collect()
 }
 
-/// Whether two rules may hand out the same: both say so, or both are written as generic-device-plugin's, which never
-/// looked; or both are the same group of paths, whose limit allows it.
+/// Whether two may have the same: their rules may overlap; or both are the same group of paths, whose limit allows it.
 fn may_share(rules: &Rules, one: &Candidate, other: &Candidate) -> bool {
     let same_group = (one.body.rule, one.body.group) == (other.body.rule, other.body.group);
+    (same_group && one.footprint.is_limited) || may_overlap(rules, &one.body, &other.body)
+}
+
+/// Whether two rules may hand out the same: both say so, or both are written as generic-device-plugin's, which never looked.
+pub fn may_overlap(rules: &Rules, one: &Body, other: &Body) -> bool {
     let both = |says: fn(&crate::rules::Resource) -> bool| {
-        [one, other].iter().all(|unit| rules.resources.get(unit.body.rule).is_some_and(says))
+        [one, other].iter().all(|unit| rules.resources.get(unit.rule).is_some_and(says))
     };
-    let is_gdp = both(|resource| resource.dialect == Dialect::Gdp);
-    (same_group && one.footprint.is_limited) || both(|resource| resource.share) || is_gdp
+    both(|resource| resource.share) || both(|resource| resource.dialect == Dialect::Gdp)
 }
 
 impl<'c> Taken<'c> {

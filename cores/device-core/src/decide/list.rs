@@ -10,7 +10,7 @@ use super::life::{Life, Look, State};
 use super::orphans::Orphans;
 use super::regrouped::Regrouped;
 use super::{Change, Decision, Finding, Input, List, Listed, Reason, Status};
-use crate::hold::Mode;
+use crate::hold::{Mode, in_the_way};
 use crate::rules::{HealthPolicy, Resource};
 use crate::unit::{Body, Unit};
 
@@ -131,13 +131,7 @@ impl Making<'_> {
     /// Who else has it.
     fn elsewhere(&self, unit: &Unit) -> Option<Reason> {
         let elsewhere = &self.input.claims.elsewhere;
-        let of_it = |(name, mode): (String, Mode)| {
-            let begin = format!("{name}+");
-            let parts =
-                elsewhere.range(begin.clone()..).map_while(|(part, who)| Some((part.strip_prefix(&begin)?, who)));
-            let part = parts.filter(|(part, _)| mode.meets(part)).map(|(_, who)| who);
-            elsewhere.get(&name).or_else(|| part.into_iter().next())
-        };
+        let of_it = |(name, mode): (String, Mode)| in_the_way(elsewhere, &name, mode).next();
         let who = if elsewhere.is_empty() { None } else { unit.modes().into_iter().find_map(of_it) };
         who.map(|who| Reason::Elsewhere(who.clone())).or_else(|| self.regrouped.holder(self.input.rules, unit))
     }

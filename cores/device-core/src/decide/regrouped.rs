@@ -1,5 +1,6 @@
 //! What pods have in units that are not made any more: a group of paths is combined anew when one of its matches comes or
-//! goes, and then a path stands in another unit, with another id, while the pod still has it.
+//! goes, and then a path stands in another unit, with another id, while the pod still has it. And another device can come to
+//! have the number of one that is gone: the pod that had that one may still open it.
 //!
 //! What it does not do: after a restart nobody remembers what a unit that is not made was made of.
 
@@ -8,20 +9,30 @@ use std::sync::Arc;
 
 use super::candidates::Candidate;
 use super::{Input, Reason};
+use crate::hold::{Hold, in_the_way};
 use crate::rules::{Dialect, Rules, Select};
 use crate::unit::Unit;
 
-/// Who has which part, by what it is.
+/// Who has which part, by what it is, and which lock alone.
 #[derive(Debug, Default)]
 pub(super) struct Regrouped {
     by_device: BTreeMap<String, Vec<Had>>,
+    by_lock: BTreeMap<String, Vec<Had>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Had {
     resource: Arc<str>,
     may_overlap: bool,
     who: String,
+    devices: Arc<BTreeSet<String>>,
+}
+
+impl Had {
+    /// Whether it keeps a unit away.
+    fn counts_for(&self, unit: &Unit, may_overlap: bool) -> bool {
+        self.resource == unit.body.resource || !(self.may_overlap && may_overlap)
+    }
 }
 
 impl Regrouped {
@@ -34,39 +45,48 @@ impl Regrouped {
         let ids = units.iter().flat_map(|unit| unit.ids.iter().map(|id| (&*unit.body.resource, &**id)));
         let made: BTreeSet<(&str, &str)> = ids.collect();
         let lives = input.previous.lives.values().flat_map(BTreeMap::values);
-        let mut by_device: BTreeMap<String, Vec<Had>> = BTreeMap::new();
+        let mut regrouped = Self::default();
         for unit in lives.map(|life| &life.unit) {
             let resource = &unit.body.resource;
             let who = held.get(&(resource.to_string(), unit.id.to_string()));
             let Some(who) = who.filter(|_| !made.contains(&(&**resource, &*unit.id))) else { continue };
-            let may_overlap = may_overlap(input.rules, unit);
-            for device in devices(unit) {
-                by_device.entry(device).or_default().push(Had {
-                    resource: Arc::clone(resource),
-                    may_overlap,
-                    who: who.clone(),
-                });
+            let devices = Arc::new(unit.holds().map(Hold::device).collect());
+            let (resource, who) = (Arc::clone(resource), who.clone());
+            let had = Had { resource, may_overlap: may_overlap(input.rules, unit), who, devices };
+            for device in devices_of(unit) {
+                regrouped.by_device.entry(device).or_default().push(had.clone());
+            }
+            for lock in unit.exclusive() {
+                regrouped.by_lock.entry(lock).or_default().push(had.clone());
             }
         }
-        Self { by_device }
+        regrouped
     }
 
     /// Who has something of this.
     pub(super) fn holder(&self, rules: &Rules, unit: &Unit) -> Option<Reason> {
-        if self.by_device.is_empty() || is_limited(rules, unit) {
+        if self.by_device.is_empty() {
             return None;
         }
         let may_overlap = may_overlap(rules, unit);
-        let had = devices(unit).find_map(|device| {
-            let all = self.by_device.get(&device)?;
-            all.iter().find(|had| had.resource == unit.body.resource || !(had.may_overlap && may_overlap))
-        });
+        let of_device =
+            |device: String| self.by_device.get(&device)?.iter().find(|had| had.counts_for(unit, may_overlap));
+        let had = if is_limited(rules, unit) { None } else { devices_of(unit).find_map(of_device) };
+        let had = had.or_else(|| self.of_number(unit, may_overlap));
         had.map(|had| Reason::Elsewhere(had.who.clone()))
+    }
+
+    /// Who has what had a number of this before.
+    fn of_number(&self, unit: &Unit, may_overlap: bool) -> Option<&Had> {
+        let is_another = |had: &&Had| !unit.holds().any(|hold| had.devices.contains(&hold.device()));
+        let mut all =
+            unit.modes().into_iter().flat_map(|(name, mode)| in_the_way(&self.by_lock, &name, mode)).flatten();
+        all.find(|had| is_another(had) && had.counts_for(unit, may_overlap))
     }
 }
 
-/// What a unit's parts are, whatever number their nodes have: another device may come to have that of one that is gone.
-fn devices(unit: &Unit) -> impl Iterator<Item = String> {
+/// What a unit's parts are, whatever number their nodes have.
+fn devices_of(unit: &Unit) -> impl Iterator<Item = String> {
     unit.body.parts.iter().map(|part| crate::ids::replica(&part.hold.device(), unit.replica, unit.body.count))
 }
 

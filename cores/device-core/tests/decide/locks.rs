@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use outrigger_device_core::decide::Status;
 use outrigger_device_core::hold::{Mode, Node};
-use outrigger_device_core::picture::{NodeKind, PathMatch, Picture};
+use outrigger_device_core::picture::{NodeKind, PathMatch, Picture, UsbDevice};
 use outrigger_device_core::rules::{
-    BlockRule, Child, CountedRule, Dialect, Group, PathPattern, PathRule, Resource, Select, SerialRule, Transport,
-    UsbRule, VideoRule,
+    BlockRule, Child, CountedRule, Dialect, Group, PathKind, PathPattern, PathRule, Resource, Select, SerialRule,
+    Transport, UsbRule, VideoRule,
 };
 use outrigger_device_core::unit::Unit;
-use proptest::prelude::*;
 
 use crate::values::{Host, any_disk, child, disk, first, group, number, partition, rules, stick};
 
@@ -73,25 +73,23 @@ fn kind(picture: &Picture, path: &str) -> NodeKind {
     }
 }
 
-/// A group in one of the ways in which a device can be named.
-fn some_group() -> impl Strategy<Value = Group> {
-    let paths = ATOMS.map(|(path, _)| path).into_iter().chain(["/dev/disk/by-id/x"]).collect::<Vec<_>>();
-    let by_path = (proptest::sample::select(paths), 1..3_u32)
-        .prop_map(|(path, limit)| group(Select::Paths(vec![PathRule { limit, ..PathRule::new(path) }])));
+/// Every way in which a device can be named, for one and for two.
+fn every_group() -> Vec<Group> {
+    let paths = ATOMS.iter().map(|(path, _)| *path).chain(["/dev/disk/by-id/x"]);
+    let limited = paths.flat_map(|path| [1, 2].map(|limit| PathRule { limit, ..PathRule::new(path) }));
+    let by_path = limited.map(|path| group(Select::Paths(vec![path])));
     let usb = |child| group(Select::Usb(vec![UsbRule { child, ..UsbRule::default() }]));
-    let partitions = BlockRule { partitions: true, ..BlockRule::default() };
-    let kind = prop_oneof![
-        4 => by_path,
-        1 => Just(any_disk()),
-        1 => Just(group(Select::Block(partitions))),
-        1 => Just(usb(None)),
-        1 => Just(usb(Some(Child::Tty))),
-        1 => Just(usb(Some(Child::Block))),
-        1 => Just(group(Select::Serial(SerialRule::default()))),
-        1 => Just(group(Select::Video(VideoRule::default()))),
-        1 => Just(group(Select::Counted(CountedRule::Count { count: 2, env: None }))),
+    let others = [
+        any_disk(),
+        group(Select::Block(BlockRule { partitions: true, ..BlockRule::default() })),
+        usb(None),
+        usb(Some(Child::Tty)),
+        usb(Some(Child::Block)),
+        group(Select::Serial(SerialRule::default())),
+        group(Select::Video(VideoRule::default())),
+        group(Select::Counted(CountedRule::Count { count: 2, env: None })),
     ];
-    (kind, 1..3_u32).prop_map(|(group, count)| Group { count, ..group })
+    by_path.chain(others).flat_map(|group| [1, 2].map(|count| Group { count, ..group.clone() })).collect()
 }
 
 /// The units of one group alone, as a process sees them that knows these rules.
@@ -108,11 +106,19 @@ fn atoms(unit: &Unit) -> BTreeSet<&'static str> {
     paths.flat_map(of_path).copied().collect()
 }
 
-/// What keeps two units from being held at once.
-fn conflicts(one: &Unit, other: &Unit) -> Vec<String> {
-    let (one, other) = (one.modes(), other.modes());
-    let is_in_the_way = |(name, mode): &(String, Mode)| other.get(name).is_some_and(|other| !mode.goes_with(*other));
-    one.into_iter().filter(is_in_the_way).map(|(name, _)| name).collect()
+/// What keeps a unit from whoever wants it while somebody has another one: a file that one of them locks exclusively
+/// (`flock(2)`), and what of the holder's is seen by its name.
+fn conflicts(had: &Unit, wanted: &Unit) -> Vec<String> {
+    let (had, wanted) = (had.modes(), wanted.modes());
+    let is_alone = |mode: &Mode| *mode == Mode::Alone;
+    let locked = |(name, mode): &(&String, &Mode)| wanted.get(*name).is_some_and(|it| is_alone(it) || is_alone(mode));
+    let is_part = |name: &str, whole: &str, mode: Mode| {
+        name.strip_prefix(whole).and_then(|rest| rest.strip_prefix('+')).is_some_and(|part| mode.meets(part))
+    };
+    let seen = |(name, mode): &(&String, &Mode)| {
+        is_alone(mode) && wanted.iter().any(|(whole, mode)| is_part(name, whole, *mode))
+    };
+    had.iter().filter(|lock| locked(lock) || seen(lock)).map(|(name, _)| name.clone()).collect()
 }
 
 /// Whether its rule gives it to several.
@@ -121,36 +127,37 @@ fn is_for_several(unit: &Unit) -> bool {
     unit.body.count * turns > 1
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
-
-    // Found when it was put in: locks by the unit's own id; no lock of what a partition or port is a part of.
-    #[test]
-    fn two_rules_over_one_device_have_a_lock_in_common(
-        (one, other) in (some_group(), some_group()),
-        learned in any::<[bool; 2]>(),
-    ) {
-        for one in units(one, "a.b/one", learned[0]) {
-            for other in units(other.clone(), "a.b/other", learned[1]) {
-                let meets = !atoms(&one).is_disjoint(&atoms(&other));
-                let found = conflicts(&one, &other);
-                let names = other.modes();
-                let common = one.locks().any(|name| names.contains_key(&name));
-                prop_assert!(!meets || common, "{} and {}: {:?}, {:?}", one.name(), other.name(), one.modes(), names);
-                if !(is_for_several(&one) && is_for_several(&other)) {
-                    prop_assert_eq!(meets, !found.is_empty(), "{} and {}: {:?}", one.name(), other.name(), found);
-                }
+/// Found when it was put in: locks by the unit's own id; no lock of what a partition or port is a part of; a node that shows
+/// nobody of which directory it is a part.
+#[test]
+fn two_rules_over_one_device_have_a_lock_in_common() {
+    let of = |name: &str| -> Vec<Unit> {
+        let groups = every_group().into_iter();
+        groups.flat_map(|group| [true, false].map(|learned| units(group.clone(), name, learned))).flatten().collect()
+    };
+    let others = of("a.b/other");
+    for one in of("a.b/one") {
+        for other in &others {
+            let meets = !atoms(&one).is_disjoint(&atoms(other));
+            let found = conflicts(&one, other);
+            let names = other.modes();
+            let common = one.locks().any(|name| names.contains_key(&name));
+            assert!(!meets || common, "{} and {}: {:?}, {names:?}", one.name(), other.name(), one.modes());
+            if !(is_for_several(&one) && is_for_several(other)) {
+                assert_eq!(meets, !found.is_empty(), "{} and {}: {found:?}", one.name(), other.name());
             }
         }
     }
+}
 
-    // Found when it was put in: a lock for each id that leaves out how often a path may be used.
-    #[test]
-    fn units_of_one_rule_are_for_as_many_as_it_says(group in some_group()) {
+/// Found when it was put in: a lock for each id that leaves out how often a path may be used.
+#[test]
+fn units_of_one_rule_are_for_as_many_as_it_says() {
+    for group in every_group() {
         let units = units(group, "a.b/c", true);
         for (place, one) in units.iter().enumerate() {
             for other in &units[place + 1..] {
-                prop_assert!(conflicts(one, other).is_empty(), "{:?} and {:?}", one.modes(), other.modes());
+                assert!(conflicts(one, other).is_empty(), "{:?} and {:?}", one.modes(), other.modes());
             }
         }
     }
@@ -194,6 +201,53 @@ fn a_disk_is_withheld_while_another_door_has_a_partition_of_it_and_the_other_way
         assert_eq!(finding.reasons[0].to_string(), "in use elsewhere: pod default/a", "{mine} while {theirs} is held");
     }
     assert_eq!(Node::of(kind(&picture, disk)), Node::of(kind(&picture, "/srv/copy")));
+}
+
+/// The pod's container still has the node of that number.
+#[test]
+fn what_comes_to_have_the_number_of_what_a_pod_lost_is_withheld_until_the_pod_gives_that_back() {
+    let (a, b) = (stick("1-2", 4, Some("A7")), stick("1-3", 5, Some("B8")));
+    let port = |usb: &str| child(Child::Tty, "ttyUSB0", 0, usb, 0);
+    let with = |usb: &[&UsbDevice], node: &str| Picture {
+        usb: usb.iter().map(|usb| (*usb).clone()).collect(),
+        nodes: vec![port(node)],
+        ..Picture::default()
+    };
+    for count in [1, 2] {
+        let group = Group { count, ..group(Select::Serial(SerialRule::default())) };
+        let rules = rules(vec![Resource::new("a.b/c", vec![group])]);
+        let mut host = Host::default();
+        let first = host.decide(&rules, &with(&[&a], "1-2"));
+        let held = first.lists[0].listed[0].unit.clone();
+        host.claim("a.b/c", &held.id);
+        let swapped = host.decide(&rules, &with(&[&b], "1-3"));
+        let others = swapped.lists[0].listed.iter().filter(|listed| listed.is_healthy());
+        let others: Vec<u32> = others.map(|listed| listed.unit.replica).collect();
+        assert_eq!(others, (1..count).collect::<Vec<_>>(), "as many as may use the number, with the pod");
+        let withheld = swapped.findings.iter().find(|finding| finding.status == Status::Withheld).unwrap();
+        assert_eq!(withheld.reasons[0].to_string(), "in use elsewhere: default/pod/container");
+        host.claims.held.clear();
+        let free = host.decide(&rules, &with(&[&b], "1-3"));
+        assert_eq!(free.lists[0].listed.iter().filter(|listed| listed.is_healthy()).count(), count as usize);
+    }
+}
+
+#[test]
+fn two_resources_may_have_one_mount_and_not_one_file() {
+    let (path, kind) = ("/srv/file", NodeKind::Other);
+    let found = PathMatch { path: path.into(), resolved: path.into(), kind };
+    let picture = Picture { found: [(PathPattern::Glob(path.into()), vec![found])].into(), ..Picture::default() };
+    let of = |kind: PathKind| {
+        let path = PathRule { kind, ..PathRule::new(path) };
+        let resource = |name: &str| Resource::new(name, vec![group(Select::Paths(vec![path.clone()]))]);
+        first(&rules(vec![resource("a.b/one"), resource("a.b/other")]), &picture)
+    };
+    let mount = of(PathKind::Mount);
+    let units: Vec<&Unit> = mount.lists.iter().flat_map(|list| &list.listed).map(|listed| &listed.unit).collect();
+    assert_eq!(units.len(), 2);
+    assert!(conflicts(units[0], units[1]).is_empty(), "{:?}", units[0].modes());
+    assert!(!conflicts(units[0], units[0]).is_empty(), "each is for one pod");
+    assert_eq!(of(PathKind::Device).lists[1].listed, [], "as it is locked by one name");
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub(super) fn base_name(path: &str) -> &str {
 }
 
 impl Scene<'_> {
-    pub(super) fn paths(&mut self, group: &Group, rules: &[PathRule]) -> Vec<Made> {
+    pub(super) fn paths(&mut self, resource: &str, group: &Group, rules: &[PathRule]) -> Vec<Made> {
         let picture = self.input.picture;
         let sorted: Vec<BTreeMap<&str, &PathMatch>> = rules
             .iter()
@@ -43,16 +43,19 @@ impl Scene<'_> {
                 found: sorted[*path][texts[*path][*place]],
                 turn: u32::try_from(number / texts[*path].len()).unwrap_or(u32::MAX),
             });
-            made.push(self.path_unit(group, rules, &chosen.collect::<Vec<_>>()));
+            made.push(self.path_unit(resource, (group, rules), &chosen.collect::<Vec<_>>()));
         }
         made
     }
 
-    fn path_unit(&mut self, group: &Group, rules: &[PathRule], chosen: &[Chosen<'_>]) -> Made {
+    fn path_unit(&mut self, resource: &str, of: (&Group, &[PathRule]), chosen: &[Chosen<'_>]) -> Made {
+        let (group, rules) = of;
         let mut footprint = Footprint::default();
         let mut parts = Vec::new();
         for Chosen { rule, found, turn } in chosen {
             let mut part = part(rule, found);
+            // A mount is no device: other resources may have it too.
+            part.hold = Hold::of_identity(short(Kind::Path, &format!("{resource}\0{}", found.path)));
             if rule.kind == PathKind::Device {
                 let (hold, taken) = self.taken(found);
                 footprint.join(taken);
@@ -149,7 +152,7 @@ fn take(found: &PathMatch) -> Footprint {
         NodeKind::Character(number) => Footprint::character(number),
         NodeKind::Block(number) => Footprint::block(number),
         NodeKind::Directory => Footprint::default().and_whole("directory", &found.resolved),
-        NodeKind::Other | NodeKind::Nothing => Footprint::default(),
+        NodeKind::Other | NodeKind::Nothing => Footprint::default().and_whole("file", &found.resolved),
     };
     footprint.and_directories(&found.resolved)
 }
@@ -171,7 +174,7 @@ fn part(rule: &PathRule, found: &PathMatch) -> Part {
         name: found.path.clone(),
         identity: found.path.clone(),
         is_weak: false,
-        hold: Hold::of_identity(short(Kind::Path, &found.path)),
+        hold: Hold::default(),
         give,
         expected: Expected::Path { path: found.path.clone(), sort: sort_of(found.kind) },
         serial: None,
