@@ -23,7 +23,6 @@ pub mod source;
 mod states;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -213,14 +212,9 @@ fn place(settings: &Settings) -> anyhow::Result<Place> {
     })
 }
 
-/// The machine's locks; without them one warning, and no failure. They are where every process of ours sees them, also where
-/// the rest of the machine is seen below another root.
+/// The machine's locks; without them one warning, and no failure.
 fn locks(settings: &Settings) -> Option<Locks> {
-    let locks = match &settings.lock_directory {
-        Some(directory) => Ok(Locks::at(directory)),
-        None => Locks::of_machine(Path::new("/")),
-    };
-    let locks = locks.inspect_err(|error| {
+    let locks = settings.locks().inspect_err(|error| {
         warn!("Devices are not locked, so that `outrigger run` may give them away too: {error:#}");
     });
     locks.ok()

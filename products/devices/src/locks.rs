@@ -2,10 +2,11 @@
 //! counts. One user must not be able to keep all devices from all others: an ordinary user's lock counts only for what that
 //! user may open. Only root can tell, and only where it sees all processes; in doubt a lock counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use outrigger_device_core::decide::Decision;
+use outrigger_device_core::hold::Mode;
 use outrigger_device_core::unit::Unit;
 use outrigger_host::devices::Roots;
 use outrigger_host::{Attempt, Credentials, LockError, LockHolder, Locks, Wish};
@@ -78,23 +79,74 @@ pub fn others(
     is_own: impl Fn(&str) -> bool,
 ) -> BTreeMap<String, String> {
     let mut holders = locks.holders(KIND, is_own);
-    if holders.is_empty() {
-        return BTreeMap::new();
-    }
-    let users = locks.users(KIND, holders.keys().map(String::as_str)).unwrap_or_default();
-    let is_ordinary = |users: &Vec<Credentials>| !users.is_empty() && users.iter().all(|user| user.uid != 0);
-    let ordinary: BTreeMap<String, Vec<Credentials>> =
-        users.into_iter().filter(|(_, users)| is_ordinary(users)).collect();
-    let units =
-        free.lists.iter().flat_map(|list| &list.listed).map(|listed| &listed.unit).filter(|_| !ordinary.is_empty());
-    for (unit, name) in units.flat_map(|unit| unit.locks().map(move |name| (unit, name))) {
-        let Some(users) = ordinary.get(&name) else { continue };
-        let nodes = nodes(unit, &name, roots);
-        if !users.iter().any(|user| may_open(user, &nodes)) {
-            holders.remove(&name);
-        }
-    }
+    let powerless = Ordinary::among(locks, holders.keys()).unwrap_or_default().powerless(units(free), roots);
+    holders.retain(|name, _| !powerless.contains(name));
     holders.into_iter().map(|(name, holder)| (name, who(&holder))).collect()
+}
+
+/// All that a decision lists.
+pub fn units(decision: &Decision) -> impl Iterator<Item = &Unit> {
+    decision.lists.iter().flat_map(|list| list.listed.iter()).map(|listed| &listed.unit)
+}
+
+/// Who has a part of what a unit shares as a whole, or the whole of what it has a part of: what both lock with others lets both
+/// in, so that whoever has locked looks once more. Two that come in one moment may both let go.
+pub fn opponent(locks: &Locks, unit: &Unit, roots: &Roots, is_own: impl Fn(&str) -> bool) -> Option<LockHolder> {
+    let shared: Vec<(String, Mode)> = unit.modes().into_iter().filter(|(_, mode)| *mode != Mode::Alone).collect();
+    let meets = |name: &str| {
+        let part_of = |whole: &str| name.strip_prefix(whole)?.strip_prefix('+');
+        shared.iter().any(|(whole, mode)| part_of(whole).is_some_and(|part| mode.meets(part)))
+    };
+    if shared.is_empty() {
+        return None;
+    }
+    let mut holders = locks.holders(KIND, |name| is_own(name) || !meets(name));
+    let powerless = Ordinary::among(locks, holders.keys()).unwrap_or_default().powerless([unit].into_iter(), roots);
+    holders.retain(|name, _| !powerless.contains(name));
+    holders.into_values().next()
+}
+
+/// Locks that nobody has but ordinary users, and who these are, where that can be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ordinary(BTreeMap<String, Vec<Credentials>>);
+
+impl Ordinary {
+    /// Those among locks that somebody has; none where that cannot be told.
+    pub fn among<'n>(locks: &Locks, names: impl ExactSizeIterator<Item = &'n String>) -> Option<Self> {
+        if names.len() == 0 {
+            return Some(Self::default());
+        }
+        let users = locks.users(KIND, names.map(String::as_str))?;
+        let is_ordinary = |users: &Vec<Credentials>| !users.is_empty() && users.iter().all(|user| user.uid != 0);
+        Some(Self(users.into_iter().filter(|(_, users)| is_ordinary(users)).collect()))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those that do not count: they are in the way of some unit, and of none that one of these users may open.
+    pub fn powerless<'u>(&self, units: impl Iterator<Item = &'u Unit>, roots: &Roots) -> BTreeSet<String> {
+        // A part's name begins with that of the whole, which is what is taken away with it.
+        let wholes = |name: &str| name.match_indices('+').map(|(end, _)| name[..end].to_owned()).collect::<Vec<_>>();
+        let mut meant: BTreeMap<String, Vec<&String>> = BTreeMap::new();
+        for name in self.0.keys() {
+            for of in wholes(name).into_iter().chain([name.clone()]) {
+                meant.entry(of).or_default().push(name);
+            }
+        }
+        let mut counts: BTreeMap<&String, bool> = BTreeMap::new();
+        for unit in units.filter(|_| !meant.is_empty()) {
+            for lock in unit.locks() {
+                for name in meant.get(&lock).into_iter().flatten() {
+                    let nodes = nodes(unit, &lock, roots);
+                    *counts.entry(name).or_default() |= self.0[*name].iter().any(|user| may_open(user, &nodes));
+                }
+            }
+        }
+        counts.into_iter().filter(|(_, counts)| !counts).map(|(name, _)| name.clone()).collect()
+    }
 }
 
 /// Whoever holds a lock, in words: the name that it wrote, else its process.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_config::{Address, Document, Fault, Faults, Layers, Path, read};
+use outrigger_host::{LockError, Locks};
 
 use crate::args::SettingsArgs;
 use crate::file::{DevicesFile, IdScheme, Resource};
@@ -64,6 +65,20 @@ pub struct Settings {
     pub admin: Option<Address>,
     /// Whether disks are offered although it cannot be verified that nobody uses them, as the replaced programs do.
     pub trusts_sysfs: bool,
+}
+
+impl Settings {
+    /// The machine's locks. They are where every process of ours sees them, also where the rest of the machine is seen below
+    /// another root.
+    ///
+    /// # Errors
+    /// Where they cannot be made.
+    pub fn locks(&self) -> Result<Locks, LockError> {
+        match &self.lock_directory {
+            Some(directory) => Ok(Locks::at(directory)),
+            None => Locks::of_machine(FilePath::new("/")),
+        }
+    }
 }
 
 /// What the settings are made of beside the flags; a value, so that tests need no process environment.

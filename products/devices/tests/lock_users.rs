@@ -25,7 +25,10 @@ struct Holder(Child);
 
 impl Holder {
     async fn of(node: &Node, device: &str) -> Self {
-        let name = &lock(node, device);
+        Self::of_lock(node, &lock(node, device)).await
+    }
+
+    async fn of_lock(node: &Node, name: &str) -> Self {
         let file = node.path("lock/devices").join(name);
         let mut command = Command::new("flock");
         command.arg("--no-fork").arg(&file).args(["sleep", "3600"]).uid(NOBODY).gid(NOBODY).current_dir("/");
@@ -54,6 +57,41 @@ fn request(id: &str) -> AllocateRequest {
     AllocateRequest { container_requests: vec![ContainerAllocateRequest { device_ids: vec![id.to_owned()] }] }
 }
 
+/// Lets everybody make locks.
+fn open_locks(node: &Node) {
+    fs::set_permissions(node.path(""), Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir_all(node.path("lock/devices")).unwrap();
+    for directory in ["lock", "lock/devices"] {
+        fs::set_permissions(node.path(directory), Permissions::from_mode(0o1777)).unwrap();
+    }
+}
+
+/// Tried with an agent for which every lock counts that is nothing's own.
+#[tokio::test]
+async fn nor_does_such_a_user_by_a_lock_of_what_would_be_a_part_of_the_device() {
+    if !may_make_nodes() || !rustix::process::geteuid().is_root() {
+        eprintln!("left out: needs root");
+        return;
+    }
+    let mut node = Node::new(PORTS).await;
+    for (name, mode) in [("ttyUSB0", 0o600), ("ttyUSB1", 0o604)] {
+        node.plug(name);
+        fs::set_permissions(node.path("host/dev").join(name), Permissions::from_mode(mode)).unwrap();
+    }
+    open_locks(&node);
+    let mut holders = Vec::new();
+    for name in ["ttyUSB0", "ttyUSB1"] {
+        holders.push(Holder::of_lock(&node, &format!("{}+anything", lock(&node, name))).await);
+    }
+    node.start();
+    node.offered(SERIAL, 1).await;
+    let given = &node.admit("a", SERIAL, 1).await.unwrap()[SERIAL];
+    assert_eq!(given.1.devices[0].host_path, "/dev/ttyUSB0");
+    assert!(node.admit("b", SERIAL, 1).await.is_err(), "who may open the other may have a part of it");
+    drop(holders);
+    node.kubelet.until(|view| view.allocatable(SERIAL) == 2).await;
+}
+
 #[tokio::test]
 async fn a_user_who_may_not_open_a_device_keeps_it_from_nobody_and_one_who_may_does() {
     if !may_make_nodes() || !rustix::process::geteuid().is_root() {
@@ -68,11 +106,7 @@ async fn a_user_who_may_not_open_a_device_keeps_it_from_nobody_and_one_who_may_d
     };
     set_mode("ttyUSB0", 0o600);
     set_mode("ttyUSB1", 0o604);
-    fs::set_permissions(node.path(""), Permissions::from_mode(0o755)).unwrap();
-    fs::create_dir_all(node.path("lock/devices")).unwrap();
-    for directory in ["lock", "lock/devices"] {
-        fs::set_permissions(node.path(directory), Permissions::from_mode(0o1777)).unwrap();
-    }
+    open_locks(&node);
     node.start();
     node.offered(SERIAL, 2).await;
     let mut client = node.client(SERIAL).await;

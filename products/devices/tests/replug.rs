@@ -1,5 +1,5 @@
 //! A device that is plugged elsewhere while a pod has it: it comes with another number, which is the pod's at once, and the
-//! old one is nobody's. By both doors.
+//! old one stays the pod's, whose containers may open what comes to have it. By both doors.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failure here is a failure of the test")]
 
@@ -36,9 +36,9 @@ fn locked(node: &Node) -> (BTreeSet<String>, usize) {
     (numbers, others.len())
 }
 
-/// Waits until these numbers are locked, and no others; each disk has one more lock for what it is.
-async fn are_locked(node: &Node, numbers: &[&str]) {
-    let wanted = (numbers.iter().map(|&name| name.to_owned()).collect(), numbers.len());
+/// Waits until these numbers are locked, and no others; each of so many disks has one more lock for what it is.
+async fn are_locked(node: &Node, numbers: &[&str], disks: usize) {
+    let wanted = (numbers.iter().map(|&name| name.to_owned()).collect(), disks);
     let begun = Instant::now();
     while locked(node) != wanted {
         assert!(begun.elapsed() < PATIENCE, "{:?} are locked, not {wanted:?}", locked(node));
@@ -54,33 +54,41 @@ fn replug(machine: &HostTree) {
     machine.write("dev/disk/by-id/seen", "");
 }
 
-/// Tried with a ledger that keeps the locks of the moment of `Allocate`.
+/// Tried with a ledger that keeps the locks of the moment of `Allocate`, with one that gives the old ones back, and with a
+/// container that starts again wherever its disk is.
 #[tokio::test]
-async fn the_new_number_of_a_disk_that_a_kubelets_pod_has_is_locked_and_the_old_one_given_with_what_comes_there() {
+async fn a_disk_that_is_plugged_elsewhere_is_its_pods_by_both_numbers_and_no_container_starts_with_the_old_one() {
     let machine = machine(&["sdc"]);
     let mut node = Node::new(DISKS).await;
     node.start_at(machine.root());
     let ids = node.offered(DISK, 1).await;
     node.admit("a", DISK, 1).await.unwrap();
-    are_locked(&node, &["block-8:32"]).await;
+    are_locked(&node, &["block-8:32"], 1).await;
+    node.kubelet.start_container("a", "app").await.unwrap();
     replug(&machine);
-    are_locked(&node, &["block-8:48"]).await;
+    are_locked(&node, &["block-8:32", "block-8:48"], 1).await;
     assert_eq!(node.offered(DISK, 1).await, ids, "it is the same disk");
     let refused = node.admit("b", DISK, 1).await.unwrap_err().to_string();
     assert!(refused.contains("unavailable"), "{refused}");
-    plug_disk(&machine, "sdc", "stranger");
-    node.offered(DISK, 2).await;
+    let moved = node.kubelet.start_container("a", "app").await.unwrap_err().to_string();
+    assert!(moved.contains("it is at /dev/sdd now, and the pod was given /dev/sdc"), "{moved}");
+    for (disk, wwid) in [("sdc", "stranger"), ("sde", "other")] {
+        plug_disk(&machine, disk, wwid);
+    }
+    assert_eq!(node.offered(DISK, 2).await.len(), 2, "the stranger has the old number");
     let given = &node.admit("c", DISK, 1).await.unwrap()[DISK];
-    assert_eq!(given.1.devices[0].host_path, "/dev/sdc");
-    are_locked(&node, &["block-8:32", "block-8:48"]).await;
+    assert_eq!(given.1.devices[0].host_path, "/dev/sde");
+    assert!(node.kubelet.start_container("a", "app").await.is_err(), "with the stranger's node");
+    node.kubelet.remove_pod("a");
+    node.offered(DISK, 3).await;
+    are_locked(&node, &["block-8:64"], 1).await;
     node.stop().await;
-    are_locked(&node, &[]).await;
+    are_locked(&node, &[], 0).await;
 }
 
-/// Also the old lock's descriptor, which the pod's processes have, keeps nobody from what has the old number then. Tried with
-/// a claim that nobody follows, and with locks that are only dropped.
+/// Tried with a claim that nobody follows.
 #[tokio::test]
-async fn the_new_number_of_a_disk_that_a_pod_of_run_has_is_locked_and_the_old_one_is_not() {
+async fn the_new_number_of_a_disk_that_a_pod_of_run_has_is_locked_beside_the_old_one() {
     let machine = machine(&["sdc"]);
     machine.write("dev/disk/by-id/nothing", "");
     let node = Node::new(DISKS).await;
@@ -99,12 +107,12 @@ async fn the_new_number_of_a_disk_that_a_pod_of_run_has_is_locked_and_the_old_on
     let request = ClaimRequest { plan: Arc::new(plan), containers };
     let claim = provider.claim(request, watch::Sender::new(Progress::default())).await.unwrap();
     let of_the_pods_processes = claim.descriptors();
-    are_locked(&node, &["block-8:32"]).await;
+    are_locked(&node, &["block-8:32"], 1).await;
     replug(&machine);
-    are_locked(&node, &["block-8:48"]).await;
+    are_locked(&node, &["block-8:32", "block-8:48"], 1).await;
     claim.give_back().await.unwrap();
-    let (numbers, others) = locked(&node);
-    assert_eq!((numbers.len(), others), (0, 1), "what the disk is stays locked until the pod's last process has ended");
+    // What the disk is and the number that it had stay locked until the pod's last process has ended.
+    are_locked(&node, &["block-8:32"], 1).await;
     drop(of_the_pods_processes);
-    are_locked(&node, &[]).await;
+    are_locked(&node, &[], 0).await;
 }

@@ -177,13 +177,17 @@ impl Locks {
     /// process namespace of its own the list does not tell, and every file is tried. Whoever wants a lock meanwhile is not
     /// refused for that: [`Locks::try_lock`] waits for the end of such a look.
     pub fn holders(&self, kind: &str, is_own: impl Fn(&str) -> bool) -> BTreeMap<String, LockHolder> {
-        let listed = Held::now();
         let entries = fs::read_dir(self.directory.join(kind)).into_iter().flatten().flatten();
-        let held = entries.filter_map(|entry| {
+        let named = entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry)));
+        let others: Vec<_> = named.filter(|(name, _)| !is_own(name)).collect();
+        if others.is_empty() {
+            return BTreeMap::new();
+        }
+        let listed = Held::now();
+        let held = others.into_iter().filter_map(|(name, entry)| {
             if listed.tells_all && !listed.by_inode.contains_key(&entry.ino()) {
                 return None;
             }
-            let name = entry.file_name().into_string().ok().filter(|name| !is_own(name))?;
             let flags = OFlags::NOFOLLOW.bits().cast_signed();
             let file = OpenOptions::new().read(true).custom_flags(flags).open(entry.path()).ok()?;
             let is_held = flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);

@@ -13,7 +13,7 @@
 //! What it does not do: it changes nothing that others see. A verdict that is not accepted leaves no trace.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use std::time::Duration;
 use anyhow::Context;
 use outrigger_device_core::decide::{Claims, Decision, State};
 use outrigger_device_core::picture::Picture;
-use outrigger_host::{Credentials, Locks};
+use outrigger_host::Locks;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -35,7 +35,7 @@ use super::offers::{self, Lists};
 use super::report;
 use crate::claims::Holders;
 use crate::inventory::Inventory;
-use crate::locks::{KIND, may_open, nodes, pods_claim, who};
+use crate::locks::{KIND, Ordinary, pods_claim, units, who};
 use crate::survey::Followed;
 
 /// All that looking and deciding needs.
@@ -46,11 +46,13 @@ pub struct Clerk {
     picture: Picture,
     /// What this node's pods have; who has the others' locks is filled in for each decision.
     claims: Claims,
-    /// The locks that this process has or waits for.
-    ours: BTreeSet<String>,
+    /// The locks that are our claims': whether this process has them, or waits for them.
+    ours: BTreeMap<String, bool>,
+    /// What pods of ours have that had another number when it was given: locks of that, and who.
+    former: BTreeMap<String, String>,
     /// Those that others had at the last look.
     elsewhere: Elsewhere,
-    /// Whose processes have them, where none is root's; none where that could not be told, and is asked again.
+    /// Those of them that only ordinary users have; none where that could not be told, and is asked again.
     ordinary: Option<Ordinary>,
     /// Who had the others' locks at the last decision.
     seen: (Holders, BTreeMap<String, String>),
@@ -60,9 +62,6 @@ pub struct Clerk {
     decision: Option<Arc<Decision>>,
     lists: Lists,
 }
-
-/// The users of locks that no process of root has.
-type Ordinary = BTreeMap<String, Vec<Credentials>>;
 
 /// What came of a decision.
 #[derive(Debug)]
@@ -99,9 +98,22 @@ pub enum Done {
 impl Clerk {
     /// For an inventory, without having looked.
     pub fn new(inventory: Arc<Inventory>, locks: Option<Locks>) -> Self {
-        let (picture, claims, ours, elsewhere, ordinary) = Default::default();
-        let (seen, seen_ordinary, decision, lists) = Default::default();
-        Self { inventory, locks, picture, claims, ours, elsewhere, ordinary, seen, seen_ordinary, decision, lists }
+        let (picture, claims, ours, former, elsewhere) = Default::default();
+        let (ordinary, seen, seen_ordinary, decision, lists) = Default::default();
+        Self {
+            inventory,
+            locks,
+            picture,
+            claims,
+            ours,
+            former,
+            elsewhere,
+            ordinary,
+            seen,
+            seen_ordinary,
+            decision,
+            lists,
+        }
     }
 
     /// Who else had locks at the last look.
@@ -122,13 +134,13 @@ impl Clerk {
                 None => drop(self.claims.held.remove(&key)),
             }
         }
-        for (name, is_ours) in news.locks {
-            if is_ours {
-                self.ours.insert(name)
-            } else {
-                self.ours.remove(&name)
-            };
+        for (name, is_had) in news.locks {
+            match is_had {
+                Some(is_had) => drop(self.ours.insert(name, is_had)),
+                None => drop(self.ours.remove(&name)),
+            }
         }
+        self.former = news.former.unwrap_or_else(|| std::mem::take(&mut self.former));
     }
 
     /// Looks at the machine.
@@ -140,16 +152,12 @@ impl Clerk {
 
     /// Looks at the locks alone.
     pub fn look_at_locks(&mut self) -> Done {
-        let is_held = |name: &str| self.ours.contains(name) && !self.elsewhere.contains_key(name);
-        let holders = self.locks.as_ref().map(|locks| locks.holders(KIND, is_held)).unwrap_or_default();
+        let is_had = |name: &str| self.ours.get(name).copied().unwrap_or(false);
+        let holders = self.locks.as_ref().map(|locks| locks.holders(KIND, is_had)).unwrap_or_default();
         if holders != *self.elsewhere || self.ordinary.is_none() {
-            let names = holders.keys().filter(|name| !self.ours.contains(*name)).map(String::as_str);
-            let users = match &self.locks {
-                Some(locks) if !holders.is_empty() => locks.users(KIND, names),
-                _ => Some(BTreeMap::new()),
-            };
-            let is_ordinary = |users: &Vec<Credentials>| !users.is_empty() && users.iter().all(|user| user.uid != 0);
-            self.ordinary = users.map(|users| users.into_iter().filter(|(_, users)| is_ordinary(users)).collect());
+            let names: Vec<&String> = holders.keys().filter(|name| !self.ours.contains_key(*name)).collect();
+            let of = |locks| Ordinary::among(locks, names.into_iter());
+            self.ordinary = self.locks.as_ref().map_or_else(|| Some(Ordinary::default()), of);
             self.elsewhere = Arc::new(holders);
         }
         let is_told = self.ordinary.as_ref().is_some_and(|ordinary| *ordinary != self.seen_ordinary);
@@ -167,9 +175,10 @@ impl Clerk {
         if !self.seen_ordinary.is_empty() {
             // What a lock is for is known of what is listed: of all, where nobody else has any.
             let free = decide(&Claims { elsewhere: BTreeMap::new(), ..self.all_claims().into_owned() });
-            let count = self.ordinary_that_count(&free);
-            self.claims.elsewhere.retain(|name, _| count.get(name).copied().unwrap_or(true));
+            let powerless = self.seen_ordinary.powerless(units(&free), &self.inventory.survey.roots);
+            self.claims.elsewhere.retain(|name, _| !powerless.contains(name));
         }
+        self.claims.elsewhere.extend(self.former.clone());
         let decision = decide(&self.all_claims());
         let lists = offers::lists(&decision, &self.lists);
         Verdict { decided: Decided { inventory: Arc::clone(&self.inventory), decision: Arc::new(decision) }, lists }
@@ -184,23 +193,11 @@ impl Clerk {
         Done::Reported
     }
 
-    /// Of the locks that only ordinary users have, whether they count: where one of these users may open what it is for.
-    fn ordinary_that_count(&self, decision: &Decision) -> BTreeMap<String, bool> {
-        let roots = &self.inventory.survey.roots;
-        let units = decision.lists.iter().flat_map(|list| &list.listed).map(|listed| &listed.unit);
-        let locks = units.flat_map(|unit| unit.locks().map(move |name| (unit, name)));
-        let of_ordinary = locks.filter_map(|(unit, name)| {
-            let (users, nodes) = (self.seen_ordinary.get(&name)?, nodes(unit, &name, roots));
-            Some((name, users.iter().any(|user| may_open(user, &nodes))))
-        });
-        of_ordinary.collect()
-    }
-
     /// Who else has locks, in words. An older instance may hold some that we wait for. What another instance gave to a pod
     /// of this node is a claim like our own, though the kubelet has not told us of it yet.
     fn others(&self) -> (Holders, BTreeMap<String, String>) {
         let (mut by_another, mut elsewhere) = (Holders::new(), BTreeMap::new());
-        for (name, holder) in self.elsewhere.iter().filter(|(name, _)| !self.ours.contains(*name)) {
+        for (name, holder) in self.elsewhere.iter().filter(|(name, _)| !self.ours.contains_key(*name)) {
             match pods_claim(holder) {
                 Some(key) => drop(by_another.insert(key, who(holder))),
                 None => drop(elsewhere.insert(name.clone(), who(holder))),
@@ -359,7 +356,7 @@ mod tests {
         let is_news = |clerk: &mut Clerk| matches!(clerk.look_at_locks(), Done::LocksSeen { changed: true, .. });
         assert!(is_news(&mut clerk), "it is told now");
         clerk.decide(Duration::ZERO);
-        assert_eq!(clerk.seen_ordinary.keys().collect::<Vec<_>>(), ["char-1:3"]);
+        assert!(!clerk.seen_ordinary.is_empty());
         assert!(!is_news(&mut clerk));
         holder.kill().unwrap();
         holder.wait().unwrap();

@@ -1,5 +1,6 @@
 //! Gives the devices of one resource to a pod, or says why not: the last look, the locks, the answer.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ impl Counter<'_> {
             units.push(&listed.unit);
         }
         for (place, unit) in units.iter().enumerate() {
-            let Err(taken) = ledger.take(unit, now) else { continue };
+            let Err(taken) = ledger.take(unit, &self.decided.inventory.rules, now) else { continue };
             units[..place].iter().for_each(|unit| drop(ledger.give_back(unit)));
             let why = match taken {
                 Taken::Elsewhere(holder) => format!("in use elsewhere: {}", who(&holder)),
@@ -55,12 +56,25 @@ impl Counter<'_> {
     }
 
     /// Whether these devices are still what was given. One that tells nothing of itself is known by its place, where
-    /// another one may be by now: it must be as it was.
+    /// another one may be by now: it must be as it was. And each must be where it was: the kubelet repeats the answer that it
+    /// has, with the former nodes.
     pub fn pre_start(&self, ids: &[String], ledger: &Ledger) -> Result<(), Denied> {
         ids.iter().try_for_each(|id| {
             let listed = &self.listed(id)?.unit;
-            let given = ledger.given(listed).filter(|unit| unit.body.parts.iter().any(|part| part.is_weak));
-            self.same(id, given.unwrap_or(listed), When::Start)
+            let Some(given) = ledger.given(listed) else { return self.same(id, listed, When::Start) };
+            let is_weak = given.body.parts.iter().any(|part| part.is_weak);
+            self.same(id, if is_weak { given } else { listed }, When::Start)?;
+            let paths = |unit: &Unit| -> BTreeSet<String> {
+                unit.body.parts.iter().filter_map(|part| part.give.host_path()).map(str::to_owned).collect()
+            };
+            let (was, is) = (paths(given), paths(listed));
+            let Some(lost) = was.difference(&is).next() else { return Ok(()) };
+            let now: Vec<&str> = is.difference(&was).map(String::as_str).collect();
+            let why = match &*now {
+                [] => format!("{lost}, which the pod was given, is no longer there"),
+                now => format!("it is at {} now, and the pod was given {lost}: start the pod anew", now.join(", ")),
+            };
+            Err(self.denied(id, &listed.name(), &why, false))
         })
     }
 

@@ -12,7 +12,7 @@
 //! names with nothing of the resource: an init container of it may have the device.
 //!
 //! A device that is plugged again while a pod has it comes with another number. What it is now is locked then, and what it was
-//! is not: another device may come to have the old number.
+//! stays so: another device may come to have the old number, which the pod's containers may open.
 //!
 //! Where the kubelet does not tell who holds what, a claim stays until its id is given again: that the kubelet asks for it is
 //! the proof that it was free. A lock that an older instance of this process holds is waited for, without refusing anything
@@ -25,13 +25,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_device_core::decide::Decision;
+use outrigger_device_core::decide::{Decision, may_overlap};
+use outrigger_device_core::hold::Mode;
+use outrigger_device_core::rules::Rules;
 use outrigger_device_core::unit::Unit;
 use outrigger_host::devices::Roots;
 use outrigger_host::{Attempt, LockError, LockHolder, Locks, MachineLock};
 
 use crate::claims::{Holders, Pods};
-use crate::locks::{Door, KIND, pods_claim, try_lock};
+use crate::locks::{Door, KIND, opponent, pods_claim, try_lock};
 
 /// How long the kubelet may take from our answer until it names the pod that got it: it does so without waiting for anything
 /// (`pkg/kubelet/cm/devicemanager/manager.go`, `allocateContainerResources`).
@@ -59,6 +61,8 @@ pub struct Ledger {
     held: BTreeMap<String, Held>,
     /// The names of those that somebody else still has.
     awaited: BTreeSet<String>,
+    /// What is still locked of numbers that devices had when they were given, and who has these.
+    former: BTreeMap<String, String>,
     /// All that the kubelet named last, also what is not listed now: a pod's own use of a disk keeps it from being listed
     /// until its claim is known.
     named: Holders,
@@ -124,6 +128,8 @@ struct Held {
     /// None where somebody else still has it.
     lock: Option<MachineLock>,
     claims: usize,
+    /// As the first of them has it.
+    mode: Mode,
 }
 
 /// What has changed since it was asked for last.
@@ -131,8 +137,10 @@ struct Held {
 pub struct News {
     /// Who has a unit now; none where nobody has.
     pub claims: BTreeMap<Key, Option<String>>,
-    /// Whether a lock is one of ours now, held or waited for.
-    pub locks: BTreeMap<String, bool>,
+    /// The locks that have become ours, and whether they are had or waited for; none for what is not ours any more.
+    pub locks: BTreeMap<String, Option<bool>>,
+    /// If that has changed: what is still locked of numbers that devices had when they were given, and who has these.
+    pub former: Option<BTreeMap<String, String>>,
 }
 
 /// Why a unit cannot be had.
@@ -147,8 +155,8 @@ pub enum Taken {
 impl Ledger {
     /// No claims yet. Without locks nobody else on this machine is told of them.
     pub fn new(locks: Option<Locks>, roots: Roots) -> Self {
-        let (claims, counts, held, awaited, named, listed, news) = Default::default();
-        Self { roots, locks, claims, counts, held, awaited, named, listed, news }
+        let (claims, counts, held, awaited, former, named, listed, news) = Default::default();
+        Self { roots, locks, claims, counts, held, awaited, former, named, listed, news }
     }
 
     /// Where the locks of devices are.
@@ -157,10 +165,10 @@ impl Ledger {
     }
 
     /// Takes a unit for a pod that the kubelet has not named yet: all of its locks or none.
-    pub fn take(&mut self, unit: &Unit, now: Duration) -> Result<(), Taken> {
+    pub fn take(&mut self, unit: &Unit, rules: &Rules, now: Duration) -> Result<(), Taken> {
         // That it is asked for is the proof that whoever had it has it no longer.
         let kept = self.give_back(unit);
-        let locks = self.lock_all(unit, &kept)?;
+        let locks = self.lock_all(unit, rules, &kept)?;
         let before = self.listed.iter().rfind(|(asked, _)| *asked + ADMISSION <= now).or(self.listed.front());
         let whose = Whose::NoneOf(before.map(|(_, pods)| Arc::clone(pods)).unwrap_or_default());
         self.add(unit, Claim { whose, ..Claim::of(unit, None, now, locks) });
@@ -219,43 +227,61 @@ impl Ledger {
     /// Claims what the kubelet names and a decision lists; answers whether there was such. Locks that others have are waited
     /// for. Devices that have another number now are locked by that.
     pub fn follow(&mut self, decision: &Decision, elsewhere: &Elsewhere, now: Duration) -> bool {
-        self.follow_moved(decision, elsewhere);
+        let has_moved = self.follow_moved(decision, elsewhere);
         let unclaimed = self.named.iter().filter(|(key, _)| !self.claims.contains_key(*key));
         let listed = unclaimed.filter_map(|((resource, id), who)| Some((decision.listed(resource, id)?, who.clone())));
         let listed: Vec<_> = listed.map(|(listed, who)| (listed.unit.clone(), who)).collect();
         let is_any = !listed.is_empty();
         for (unit, who) in listed {
-            let locks: Vec<String> = if self.locks.is_some() { unit.locks().collect() } else { Vec::new() };
-            for name in &locks {
-                self.hold_or_await(name, &unit, &who, elsewhere);
+            let modes = if self.locks.is_some() { unit.modes() } else { BTreeMap::new() };
+            for lock in &modes {
+                self.hold_or_await(lock, &unit, &who, elsewhere);
             }
-            self.add(&unit, Claim::of(&unit, Some(who), now, locks));
+            self.add(&unit, Claim::of(&unit, Some(who), now, modes.into_keys().collect()));
         }
-        is_any
+        is_any || has_moved
     }
 
-    /// Locks what claimed devices are now, and nothing that they are no longer.
-    fn follow_moved(&mut self, decision: &Decision, elsewhere: &Elsewhere) {
+    /// Locks what claimed devices are now, beside what they were when they were given. Answers whether one has moved.
+    fn follow_moved(&mut self, decision: &Decision, elsewhere: &Elsewhere) -> bool {
         if self.locks.is_none() {
-            return;
+            return false;
         }
         let moved = self.claims.iter().filter_map(|(key, claim)| {
             let unit = &decision.listed(&key.0, &key.1)?.unit;
             let is_same = unit.holds().eq(claim.seen.holds());
             (!is_same).then(|| (key.clone(), unit.clone(), claim.who.clone()))
         });
-        for (key, unit, who) in moved.collect::<Vec<_>>() {
-            let locks: Vec<String> = unit.locks().collect();
-            let Some(claim) = self.claims.get_mut(&key) else { continue };
+        let moved: Vec<_> = moved.collect();
+        for (key, unit, who) in &moved {
+            let Some(claim) = self.claims.get_mut(key) else { continue };
+            let now = unit.modes();
+            let locks: BTreeSet<String> = now.keys().cloned().chain(claim.unit.locks()).collect();
             claim.seen = unit.clone();
-            let before = std::mem::replace(&mut claim.locks, locks.clone());
-            for name in locks.iter().filter(|name| !before.contains(name)) {
-                self.hold_or_await(name, &unit, who.as_deref().unwrap_or(A_POD), elsewhere);
+            let before = std::mem::replace(&mut claim.locks, locks.iter().cloned().collect());
+            for lock in now.iter().filter(|(name, _)| !before.contains(name)) {
+                self.hold_or_await(lock, unit, who.as_deref().unwrap_or(A_POD), elsewhere);
             }
-            for name in before.iter().filter(|name| !locks.contains(name)) {
+            for name in before.iter().filter(|name| !locks.contains(*name)) {
                 self.release(name);
             }
         }
+        if !moved.is_empty() {
+            self.note_former();
+        }
+        !moved.is_empty()
+    }
+
+    /// Notes what is locked of former numbers.
+    fn note_former(&mut self) {
+        let mut former = BTreeMap::new();
+        for (key, claim) in self.claims.iter().filter(|(_, claim)| !claim.unit.holds().eq(claim.seen.holds())) {
+            let now: BTreeSet<String> = claim.seen.locks().collect();
+            let who = self.who(key).unwrap_or_else(|| A_POD.to_owned());
+            former.extend(claim.unit.exclusive().filter(|name| !now.contains(name)).map(|name| (name, who.clone())));
+        }
+        self.news.former = Some(former.clone());
+        self.former = former;
     }
 
     /// Tries for the locks that others had and that are free, as far as is known.
@@ -274,6 +300,7 @@ impl Ledger {
             if let Some(held) = self.held.get_mut(&name).filter(|_| lock.is_some()) {
                 held.lock = lock;
                 self.awaited.remove(&name);
+                self.news.locks.insert(name, Some(true));
             }
         }
     }
@@ -328,6 +355,9 @@ impl Ledger {
         for name in &claim.locks {
             self.release(name);
         }
+        if claim.locks.iter().any(|name| self.former.contains_key(name)) {
+            self.note_former();
+        }
         self.news.claims.insert(key.clone(), self.who(key));
     }
 
@@ -338,16 +368,21 @@ impl Ledger {
     }
 
     /// All locks of a unit, or none; `kept` are those that it had.
-    fn lock_all(&mut self, unit: &Unit, kept: &BTreeMap<String, MachineLock>) -> Result<Vec<String>, Taken> {
+    fn lock_all(
+        &mut self,
+        unit: &Unit,
+        rules: &Rules,
+        kept: &BTreeMap<String, MachineLock>,
+    ) -> Result<Vec<String>, Taken> {
         let mut locks = Vec::new();
         if self.locks.is_none() {
             return Ok(locks);
         }
-        for name in unit.locks() {
+        for (name, mode) in unit.modes() {
             // One of several that share a device has its lock, or waits for it: that it may share is decided before.
             let lock = match kept.get(&name) {
                 Some(lock) => Ok(Some(lock.clone())),
-                None if self.held.contains_key(&name) => Ok(None),
+                None if self.held.contains_key(&name) => self.join((&name, mode), unit, rules).map(|()| None),
                 None => match self.lock(&name, unit, A_POD) {
                     // An older instance gave it to a pod that has ended, and does not know it yet: the kubelet does.
                     Err(Taken::Elsewhere(holder)) if pods_claim(&holder).as_ref() == Some(&key(unit)) => Ok(None),
@@ -356,29 +391,58 @@ impl Ledger {
             };
             match lock {
                 Ok(lock) => {
-                    self.hold(&name, lock);
+                    self.hold((&name, mode), lock);
                     locks.push(name);
                 }
-                Err(taken) => {
-                    for name in &locks {
-                        self.release(name);
-                    }
-                    return Err(taken);
-                }
+                Err(taken) => return Err(self.without(&locks, taken)),
             }
         }
-        Ok(locks)
+        let is_own = |name: &str| self.held.contains_key(name);
+        match self.locks.as_ref().and_then(|locks| opponent(locks, unit, &self.roots, is_own)) {
+            Some(holder) => Err(self.without(&locks, Taken::Elsewhere(holder))),
+            None => Ok(locks),
+        }
+    }
+
+    /// Lets go of locks that were for nothing.
+    fn without(&mut self, locks: &[String], taken: Taken) -> Taken {
+        for name in locks {
+            self.release(name);
+        }
+        taken
+    }
+
+    /// Whether a unit may have a lock too that a claim of ours has. That of another device is in its way, whether that is gone or
+    /// has another number now: its pod may still open what has the old one.
+    fn join(&self, (name, mode): (&str, Mode), unit: &Unit, rules: &Rules) -> Result<(), Taken> {
+        if self.held.get(name).is_none_or(|held| held.mode.goes_with(mode)) {
+            return Ok(());
+        }
+        let of_it = |unit: &Unit| -> BTreeSet<String> { unit.parts_of(name).map(|part| part.hold.device()).collect() };
+        let devices = of_it(unit);
+        let is_in_the_way = |claim: &&Claim| {
+            claim.locks.iter().any(|lock| lock == name)
+                && [&claim.unit, &claim.seen].into_iter().all(|had| of_it(had).is_disjoint(&devices))
+                && !may_overlap(rules, &claim.unit.body, &unit.body)
+        };
+        match self.claims.values().find(is_in_the_way) {
+            Some(claim) => {
+                let text = claim.who.clone().unwrap_or_else(|| A_POD.to_owned());
+                Err(Taken::Elsewhere(LockHolder { text, ..LockHolder::default() }))
+            }
+            None => Ok(()),
+        }
     }
 
     /// One more claim has this lock, or waits for it where somebody else has it.
-    fn hold_or_await(&mut self, name: &str, unit: &Unit, who: &str, elsewhere: &Elsewhere) {
+    fn hold_or_await(&mut self, (name, mode): (&String, &Mode), unit: &Unit, who: &str, elsewhere: &Elsewhere) {
         let is_free = !self.held.contains_key(name) && !elsewhere.contains_key(name);
         let lock = if is_free { self.lock(name, unit, who).ok() } else { None };
-        self.hold(name, lock);
+        self.hold((name, *mode), lock);
     }
 
     /// One more claim has this lock.
-    fn hold(&mut self, name: &str, lock: Option<MachineLock>) {
+    fn hold(&mut self, (name, mode): (&str, Mode), lock: Option<MachineLock>) {
         if let Some(held) = self.held.get_mut(name) {
             held.claims += 1;
             return;
@@ -386,8 +450,8 @@ impl Ledger {
         if lock.is_none() {
             self.awaited.insert(name.to_owned());
         }
-        self.held.insert(name.to_owned(), Held { lock, claims: 1 });
-        self.news.locks.insert(name.to_owned(), true);
+        self.news.locks.insert(name.to_owned(), Some(lock.is_some()));
+        self.held.insert(name.to_owned(), Held { lock, claims: 1, mode });
     }
 
     /// One claim less has it.
@@ -397,7 +461,7 @@ impl Ledger {
         if held.claims == 0 {
             self.held.remove(name);
             self.awaited.remove(name);
-            self.news.locks.insert(name.to_owned(), false);
+            self.news.locks.insert(name.to_owned(), None);
         }
     }
 

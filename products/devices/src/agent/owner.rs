@@ -388,6 +388,7 @@ mod tests {
     use super::*;
     use crate::args::SettingsArgs;
     use crate::claims::Pods;
+    use crate::locks::KIND;
     use crate::settings::{self, Surroundings};
 
     /// An owner on a machine of files, without the tasks around it: the test is the clerk's thread's clock.
@@ -543,6 +544,29 @@ mod tests {
         assert_eq!(bench.owner.elsewhere.len(), 1);
         bench.settle().await;
         assert!(bench.decision().listed(A, &id).is_some_and(Listed::is_healthy));
+        // Nor does it let the locks be looked at every second for as long as the pod lives.
+        bench.owner.office.send(Clerk::look_at_locks);
+        bench.back().await;
+        assert!(bench.owner.elsewhere.is_empty());
+    }
+
+    /// Somebody has a part of what several may have as a whole, and nobody has looked since: both locks let both in. Tried
+    /// with a ledger that does not look once more.
+    #[tokio::test]
+    async fn what_somebody_has_a_part_of_is_given_to_none_of_several() {
+        let text = "devices: [{resource: example.com/a, groups: [{count: 2, paths: [{path: /dev/bus}]}]}]";
+        let mut bench = Bench::new(text).await;
+        let unit = bench.decision().lists[0].listed[0].unit.clone();
+        let whole = unit.locks().find(|name| unit.shares(name)).unwrap();
+        let locks = Locks::at(bench.place.path().join("lock"));
+        let part = [
+            locks.try_share(KIND, &whole, "pod default/other").unwrap(),
+            locks.try_lock(KIND, &format!("{whole}+char-1:3"), "pod default/other").unwrap(),
+        ];
+        assert!(!bench.allocate(A, &unit.id));
+        assert_eq!(locks.holders(KIND, |_| false).len(), 1, "nothing of it is kept");
+        drop(part);
+        assert!(bench.allocate(A, &unit.id));
     }
 
     #[tokio::test(start_paused = true)]

@@ -148,11 +148,7 @@ fn machine(settings: &Settings, picture: &Picture) -> Vec<Tried> {
     } else {
         lost("udev", format!("{} is not there; what is on a disk is told only by its node", udev.display()))
     });
-    let locks = match &settings.lock_directory {
-        Some(directory) => Ok(outrigger_host::Locks::at(directory)),
-        None => outrigger_host::Locks::of_machine(Path::new("/")),
-    };
-    let locks = locks.map_err(|error| error.to_string()).and_then(|locks| {
+    let locks = settings.locks().map_err(|error| error.to_string()).and_then(|locks| {
         let shown = locks.directory().display().to_string();
         writable(locks.directory()).map(|()| locks).map_err(|why| format!("{shown}: {why}"))
     });

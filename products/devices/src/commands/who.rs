@@ -35,13 +35,9 @@ pub struct Told {
 }
 
 impl Who {
-    /// Of the machine that the settings name. Locks are where every process of ours has them, whatever root is looked at.
+    /// Of the machine that the settings name.
     pub fn of(settings: &Settings) -> Self {
-        let locks = match &settings.lock_directory {
-            Some(directory) => Some(Locks::at(directory)),
-            None => Locks::of_machine(Path::new("/")).ok(),
-        };
-        Self { socket: claims::socket(&settings.kubelet_directory), locks }
+        Self { socket: claims::socket(&settings.kubelet_directory), locks: settings.locks().ok() }
     }
 
     /// Where the locks of devices are.

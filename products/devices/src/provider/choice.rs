@@ -16,7 +16,7 @@ use rustix::fs::{Access, access};
 use super::offered;
 use crate::claims::Holders;
 use crate::commands::who::elsewhere;
-use crate::locks::{Door, try_lock, who};
+use crate::locks::{Door, opponent, try_lock, who};
 
 /// Chooses for one pod.
 pub struct Chooser<'c> {
@@ -144,6 +144,11 @@ impl<'c> Chooser<'c> {
                     ));
                 }
             }
+        }
+        let is_own = |name: &str| locks.contains_key(name) || self.taken.values().any(|taken| taken.contains_key(name));
+        if let Some(holder) = opponent(&self.locks.0, unit, self.locks.1, is_own) {
+            let why = format!("{} of {} is in use by {}", unit.name(), unit.body.resource, who(&holder));
+            return Ok(passed(why, true));
         }
         self.taken.insert(key(unit), locks);
         Ok(None)

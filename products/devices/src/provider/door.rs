@@ -10,8 +10,7 @@ use crate::settings::Settings;
 /// Where the machine's locks are, and where a kubelet would be.
 #[derive(Clone, Debug)]
 pub struct Door {
-    host_root: PathBuf,
-    locks: Option<PathBuf>,
+    settings: Settings,
     kubelet: PathBuf,
     pod_resources: PathBuf,
 }
@@ -20,8 +19,7 @@ impl Door {
     /// Of the machine that the settings name.
     pub fn of(settings: &Settings) -> Self {
         Self {
-            host_root: settings.host_root.clone(),
-            locks: settings.lock_directory.clone(),
+            settings: settings.clone(),
             kubelet: settings.plugin_directory.join(outrigger_kubelet_api::KUBELET_SOCKET),
             pod_resources: claims::socket(&settings.kubelet_directory),
         }
@@ -29,10 +27,7 @@ impl Door {
 
     /// The machine's locks; without them no device is given, for nobody would know of it.
     pub fn locks(&self) -> Result<Locks, String> {
-        match &self.locks {
-            Some(directory) => Ok(Locks::at(directory)),
-            None => Locks::of_machine(&self.host_root).map_err(|error| format!("{:#}", anyhow::Error::new(error))),
-        }
+        self.settings.locks().map_err(|error| format!("{:#}", anyhow::Error::new(error)))
     }
 
     /// What pods of a kubelet hold, where one runs here and tells. Where it does not tell, the locks alone must do: our node
@@ -52,5 +47,23 @@ impl Door {
             }
             Holders::new()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::SettingsArgs;
+    use crate::settings::{Surroundings, load};
+
+    /// As the node agent's are: else one file with `hostRoot` would give a device away by both doors.
+    #[test]
+    fn locks_are_not_below_another_root() {
+        let root = tempfile::tempdir().unwrap();
+        let args = SettingsArgs { host_root: Some(root.path().display().to_string()), ..SettingsArgs::default() };
+        let settings = load(&args, &Surroundings::default()).unwrap().settings;
+        let locks = Door::of(&settings).locks().unwrap();
+        assert_eq!(locks, settings.locks().unwrap());
+        assert!(!locks.directory().starts_with(root.path()) && std::fs::read_dir(root).unwrap().next().is_none());
     }
 }

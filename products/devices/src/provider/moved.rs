@@ -1,5 +1,6 @@
 //! Devices that are plugged again while a pod of `outrigger run` has them: they come with another number, and whoever knows
-//! no more of a device than that must find it locked. What had the old number is the pod's no longer.
+//! no more of a device than that must find it locked. The old number stays locked too: the pod's containers may open what
+//! comes to have it.
 //!
 //! What it does not do: a container's nodes stay as they were when it started. The lock of a new number is this process's
 //! alone; what the device is stays locked as long as a process of the pod lives.
@@ -80,9 +81,8 @@ impl Taken {
         self.units.iter().flat_map(Unit::holds).any(|hold| hold.node.is_some())
     }
 
-    /// Locks what the devices are now, and nothing that they are no longer.
+    /// Locks what the devices are now too.
     fn follow(&mut self, decision: &Decision, locks: &Locks, inventory: &Inventory) {
-        let mut has_moved = false;
         for unit in &mut self.units {
             let listed = decision.listed(&unit.body.resource, &unit.id).map(|listed| &listed.unit);
             let Some(now) = listed.filter(|now| !now.holds().eq(unit.holds())) else { continue };
@@ -94,14 +94,6 @@ impl Taken {
                 }
             }
             *unit = now.clone();
-            has_moved = true;
-        }
-        if !has_moved {
-            return;
-        }
-        let names: Vec<String> = self.units.iter().flat_map(Unit::locks).collect();
-        for (_, lock) in self.locks.extract_if(.., |name, _| !names.contains(name)) {
-            lock.end();
         }
     }
 }
