@@ -130,7 +130,7 @@ fn one<S>(cluster: &Cluster, site: &S, test: &Test<S>) -> Result<()> {
     // A namespace's name has at most 63 letters.
     let namespace = Namespace::make(cluster, short.get(..63).unwrap_or(&short).trim_end_matches('-'))?;
     let result = (test.run)(&namespace, site).and_then(|()| cluster.is_whole()).and_then(|()| cluster.has_no_crash());
-    let result = result.map_err(|error| error.context(namespace.explain()));
+    let result = result.map_err(|error| anyhow::anyhow!("{error:#}\n\n{}", namespace.explain()));
     match (result, namespace.clear()) {
         (Err(error), _) => Err(error),
         (Ok(()), Err(error)) => bail!("its namespace could not be cleared: {error:#}"),

@@ -56,7 +56,7 @@ pub enum Args {
     Shell(enter::ShellArgs),
     /// Import an image (docker-archive or OCI layout in a tar file) and pin it
     Load(enter::LoadArgs),
-    /// The end-to-end tests on the oldest and the newest Kubernetes that Outrigger supports
+    /// The end-to-end tests on an older and the newest Kubernetes
     Matrix(matrix::Args),
     /// Stages of its start
     #[command(hide = true)]

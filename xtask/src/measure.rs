@@ -12,10 +12,13 @@ use cargo_metadata::{Package, TargetKind};
 
 use crate::project::Project;
 use crate::step::{self, Found};
-use crate::{parts, test};
+use crate::{cluster, parts, test};
 
 /// Set to `1` where a test's loops should run at full length.
 const SOAK: &str = "OUTRIGGER_SOAK";
+
+/// Tells a test of two versions which the older is.
+const OLDEST: &str = "OUTRIGGER_TEST_OLDEST";
 
 /// How many cases a property is tried with that names no number itself: four of a pod's life make 1,000,000 lives.
 const SOAK_CASES: &str = "250000";
@@ -94,7 +97,8 @@ fn soak_cluster(project: &Project, filter: Option<&str>) -> Result<()> {
     let wanted = tests.into_iter().filter(|(test, _)| filter.is_none() || *test == "devices");
     for (test, filter) in wanted {
         let wanted = test::RealArgs { test: test.to_owned(), filter: filter.map(str::to_owned) };
-        step::timed(&format!("soak cluster: {test}"), || test::run_real(project, &wanted, &[(SOAK, "1")]))?;
+        let told = [(SOAK, "1"), (OLDEST, cluster::parts::OLDEST)];
+        step::timed(&format!("soak cluster: {test}"), || test::run_real(project, &wanted, &told))?;
     }
     Ok(())
 }

@@ -79,6 +79,12 @@ fn a_component_that_dies_is_named_with_its_log() {
     until_fails(|| cluster.command("status"), "error: etcd ended (signal: 9 (SIGKILL)); its last lines:");
     let up = up_of(cluster.name(), std::process::id()).args(API).output().unwrap();
     assert!(String::from_utf8_lossy(&up.stderr).contains("etcd ended (signal: 9"), "`up` tells it too");
+    let begin = Instant::now();
+    let waited = cluster.until_that("default", "something happens", || Ok(false)).unwrap_err();
+    assert!(
+        waited.to_string().starts_with("etcd ended") && begin.elapsed() < PATIENCE,
+        "whoever waits is told: {waited}"
+    );
 }
 
 #[test]

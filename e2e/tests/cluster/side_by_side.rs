@@ -5,14 +5,13 @@ use std::thread;
 use outrigger_e2e::cluster::{Cluster, machine, output};
 use outrigger_e2e::suite::is_soak;
 
-/// The oldest Kubernetes that Outrigger supports, as the door names it.
-const OLDEST: &str = "1.32";
-
 #[test]
 fn two_clusters_run_side_by_side() {
     let before = machine::look().unwrap();
+    let oldest = std::env::var("OUTRIGGER_TEST_OLDEST").unwrap_or_default();
+    let older = ["--kubernetes", &oldest];
     let (one, two) = thread::scope(|scope| {
-        let options: &[&str] = if is_soak() { &["--kubernetes", OLDEST] } else { &["--api-only"] };
+        let options: &[&str] = if is_soak() { &older } else { &["--api-only"] };
         let newest: &[&str] = if is_soak() { &[] } else { &["--api-only"] };
         let one = scope.spawn(|| Cluster::up("one", options).unwrap());
         let two = Cluster::up("two", newest).unwrap();
@@ -24,8 +23,8 @@ fn two_clusters_run_side_by_side() {
     }
     if is_soak() {
         let version = ["get", "node/node-1", "--output=jsonpath={.status.nodeInfo.kubeletVersion}"];
-        assert!(one.kubectl(&version).unwrap().starts_with(&format!("v{OLDEST}.")));
-        assert!(!two.kubectl(&version).unwrap().starts_with(&format!("v{OLDEST}.")));
+        assert_eq!(one.kubectl(&version).unwrap(), format!("v{oldest}"));
+        assert_ne!(two.kubectl(&version).unwrap(), format!("v{oldest}"));
         for cluster in [&one, &two] {
             let run = ["run", "app", "--image=localhost/busybox:1", "--restart=Never", "--", "hostname"];
             cluster.kubectl(&run).unwrap();

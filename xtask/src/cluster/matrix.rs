@@ -1,4 +1,4 @@
-//! `cargo xtask cluster matrix`: the end-to-end tests on the oldest and the newest Kubernetes that Outrigger supports.
+//! `cargo xtask cluster matrix`: the end-to-end tests on an older and the newest Kubernetes.
 //!
 //! Takes as long as building a Kubernetes where one is not there, so it is no part of CI.
 
