@@ -11,7 +11,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, Instant};
 
 use outrigger_kubelet_api::device_plugin::device_plugin_client::DevicePluginClient;
-use outrigger_kubelet_api::device_plugin::{AllocateRequest, ContainerAllocateRequest};
+use outrigger_kubelet_api::device_plugin::registration_client::RegistrationClient;
+use outrigger_kubelet_api::device_plugin::{AllocateRequest, ContainerAllocateRequest, RegisterRequest};
 use outrigger_kubelet_api::{Channel, Code, LOCALHOST};
 use rustix::process::Signal;
 use support::place::{Agent, Place, address};
@@ -19,7 +20,7 @@ use support::site::LIMIT;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 const NULL: &str = "v.io/null";
 
@@ -213,13 +214,57 @@ async fn check_names_each_part_that_is_missing_and_what_is_lost_by_it() {
     assert!(row(&out, "inotify").contains("raise fs.inotify.max_user_instances"), "{out}");
 }
 
+/// Sockets in a directory that the kubelet does not see are in vain: its own is not there, which is what can be told.
+#[tokio::test]
+async fn a_plugin_directory_on_another_mount_than_the_kubelets_is_told_by_check_and_by_readyz() {
+    let place = Place::new();
+    place.configure(NULLS);
+    let kubelet = place.kubelet().await;
+    let args = ["devices", "check", "--config", "devices.yaml"];
+    let (_, out, _) = place.said("outrigger", &args).await;
+    assert!(row(&out, "kubelet").contains(" good "), "{out}");
+    let script = "mount -t tmpfs none kubelet/device-plugins && exec \"$0\" \"$@\"";
+    let mut command = in_namespaces(&place, &["--mount"], script, &args);
+    let output = command.output().await.unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if is_left_out(&err) {
+        return;
+    }
+    assert_eq!(output.status.code(), Some(1), "it can run, and something is lost: {out}{err}");
+    assert!(row(&out, "plugin directory").contains(" good "), "{out}");
+    assert!(row(&out, "kubelet").contains("cannot be reached") && row(&out, "kubelet").contains(" lost "), "{out}");
+    let command = in_namespaces(&place, &["--mount"], script, &["devices", "agent", "--config", "devices.yaml"]);
+    let agent = Agent::start(command, place.path("log"));
+    let begun = Instant::now();
+    let told = loop {
+        if place.path("admin.sock").exists() {
+            let answer = place.admin("/readyz").await;
+            if answer.contains("kubelet") {
+                break answer;
+            }
+        }
+        assert!(begun.elapsed() < LIMIT, "{}", agent.said());
+        sleep(Duration::from_millis(5)).await; // Nothing tells that its endpoint is there.
+    };
+    assert!(told.starts_with("HTTP/1.1 503 ") && told.contains(NULL), "{told}");
+    assert!(kubelet.view().registrations.is_empty());
+    assert_eq!(agent.ended_by(Signal::TERM).await, Some(0));
+}
+
 /// The command in a user namespace of its own, which the kernel tells nothing, and where no inotify instance can be had.
 fn walled_in(place: &Place, args: &[&str]) -> Command {
+    let script = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"";
+    in_namespaces(place, &["--net"], script, args)
+}
+
+/// The command in a user namespace of its own and in these others, after what a script does there.
+fn in_namespaces(place: &Place, others: &[&str], script: &str, args: &[&str]) -> Command {
     let plain = place.command("outrigger", args);
     let mut command = Command::new("unshare");
-    let script = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"";
     command
-        .args(["--user", "--map-root-user", "--net", "sh", "-c", script])
+        .args(["--user", "--map-root-user"])
+        .args(others)
+        .args(["sh", "-c", script])
         .arg(env!("CARGO_BIN_EXE_outrigger"))
         .args(args);
     command.current_dir(place.path("")).kill_on_drop(true);
@@ -299,6 +344,10 @@ async fn strangers_at_the_socket_keep_nobody_out_and_take_no_memory() {
     half.write_all(&preface[..10]).await.unwrap();
     let channel = Channel::connect(&socket, LOCALHOST).await.unwrap();
     let mut client = DevicePluginClient::new(channel);
+    // What only a kubelet serves is an unknown method here.
+    let channel = Channel::connect(&socket, LOCALHOST).await.unwrap();
+    let unknown = RegistrationClient::new(channel).register(RegisterRequest::default()).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::Unimplemented, "{unknown}");
     let request = |id: String| {
         let container_requests = vec![ContainerAllocateRequest { device_ids: vec![id] }];
         AllocateRequest { container_requests }
