@@ -236,7 +236,7 @@ async fn a_device_that_another_door_has_is_refused_with_its_name() {
     let Attempt::Locked(_held) = locks.try_lock("devices", name.to_str().unwrap(), "pod default/other").unwrap() else {
         panic!("nobody has it")
     };
-    let refused = node.client(SERIAL).await.allocate(request(&[&ids[0]])).await.unwrap_err();
+    let refused = node.allocate(SERIAL, &[&[&ids[0]]]).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().contains("in use elsewhere: pod default/other"), "{refused}");
 }

@@ -14,8 +14,8 @@ use outrigger_device_core::decide::{Claims, State};
 use outrigger_devices::args::SettingsArgs;
 use outrigger_devices::inventory::Inventory;
 use outrigger_devices::settings::{Surroundings, load};
+use outrigger_kubelet_api::Code;
 use outrigger_kubelet_api::device_plugin::{AllocateRequest, ContainerAllocateRequest, PreStartContainerRequest};
-use outrigger_kubelet_api::{Code, Status};
 use tokio::sync::{Mutex, MutexGuard};
 
 const DISK: &str = "example.com/disk";
@@ -78,11 +78,6 @@ fn done(command: &mut Command) {
     assert!(said.status.success(), "{command:?}: {}", String::from_utf8_lossy(&said.stderr));
 }
 
-async fn allocate(node: &Node, id: &str) -> Result<(), Status> {
-    let request = ContainerAllocateRequest { device_ids: vec![id.to_owned()] };
-    node.client(DISK).await.allocate(AllocateRequest { container_requests: vec![request] }).await.map(drop)
-}
-
 #[tokio::test]
 async fn k04_a_disk_that_is_mounted_is_withheld_and_refused_and_is_back_under_its_id() {
     let Some(disk) = Loop::attached().await else { return };
@@ -95,7 +90,7 @@ async fn k04_a_disk_that_is_mounted_is_withheld_and_refused_and_is_back_under_it
     let begun = Instant::now();
     node.offered(DISK, 0).await;
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
-    let refused = allocate(&node, &before[0]).await.unwrap_err();
+    let refused = node.allocate(DISK, &[&[&before[0]]]).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
     assert!(refused.message().contains(&format!("mounted at {}", place.path().display())), "{refused}");
     done(Command::new("umount").arg(place.path()));

@@ -16,9 +16,7 @@ use outrigger_device_core::rules::{BlockRule, Group, Resource, Rules, Select, Tr
 use outrigger_devices::survey::Survey;
 use outrigger_host::devices::Roots;
 use outrigger_host_tree::HostTree;
-use outrigger_kubelet_api::device_plugin::{
-    AllocateRequest, AllocateResponse, ContainerAllocateRequest, PreStartContainerRequest,
-};
+use outrigger_kubelet_api::device_plugin::PreStartContainerRequest;
 use outrigger_kubelet_api::{Code, MAX_MESSAGE, Status};
 
 const DISK: &str = "example.com/disk";
@@ -31,13 +29,6 @@ devices:
   health: {unhealthyAfter: 1, healthyAfter: 20ms, every: 20ms}
   groups: [{block: {transport: [sata]}}]
 ";
-
-async fn allocate(node: &Node, resource: &str, containers: &[&[&str]]) -> Result<AllocateResponse, Status> {
-    let ids = |ids: &&[&str]| ContainerAllocateRequest { device_ids: ids.iter().map(|&id| id.to_owned()).collect() };
-    let container_requests = containers.iter().map(ids).collect();
-    let answer = node.client(resource).await.allocate(AllocateRequest { container_requests }).await;
-    answer.map(outrigger_kubelet_api::Response::into_inner)
-}
 
 async fn pre_start(node: &Node, resource: &str, id: &str) -> Result<(), Status> {
     let request = PreStartContainerRequest { device_ids: vec![id.to_owned()] };
@@ -76,7 +67,7 @@ async fn another_disk_at_the_same_name_is_refused_at_allocate_and_before_the_sta
         );
         let refused = pre_start(&node, DISK, &ids[0]).await.unwrap_err();
         assert_eq!(refused.code(), Code::FailedPrecondition, "{what}: {refused}");
-        let refused = allocate(&node, DISK, &[&[&ids[0]]]).await.unwrap_err();
+        let refused = node.allocate(DISK, &[&[&ids[0]]]).await.unwrap_err();
         assert_eq!(refused.code(), Code::FailedPrecondition, "{what}: {refused}");
         assert!(refused.message().contains(&ids[0]) && refused.message().contains("sdc"), "{what}: {refused}");
         let refused = node.admit("b", DISK, 1).await.unwrap_err().to_string();
@@ -96,13 +87,13 @@ async fn another_stick_in_the_same_port_is_refused() {
     let radio = "example.com/radio";
     let ids = node.offered(radio, 2).await;
     for id in &ids {
-        allocate(&node, radio, &[&[id]]).await.unwrap();
+        node.allocate(radio, &[&[id]]).await.unwrap();
     }
     machine.write(&format!("{stick}/serial"), "OTHER\n");
     machine.write(&format!("{stick}/devnum"), "99\n");
     let mut refusals = Vec::new();
     for id in &ids {
-        refusals.extend(allocate(&node, radio, &[&[id]]).await.err());
+        refusals.extend(node.allocate(radio, &[&[id]]).await.err());
         refusals.extend(pre_start(&node, radio, id).await.err());
     }
     assert_eq!(refusals.len(), 2, "one of the two is another one: {refusals:?}");
@@ -123,7 +114,7 @@ async fn ids_that_are_unhealthy_or_withheld_are_refused_and_several_containers_a
     node.start_at(machine.root());
     let ids = node.offered(DISK, 3).await;
     let [a, b, c] = &ids[..] else { panic!("{ids:?}") };
-    let answers = allocate(&node, DISK, &[&[b], &[c, a]]).await.unwrap().container_responses;
+    let answers = node.allocate(DISK, &[&[b], &[c, a]]).await.unwrap().container_responses;
     assert_eq!(answers.iter().map(|answer| answer.devices.len()).collect::<Vec<_>>(), [1, 2]);
     let first: Vec<&str> = answers[0].devices.iter().map(|device| device.host_path.as_str()).collect();
     assert!(answers[1].devices.iter().all(|device| !first.contains(&device.host_path.as_str())));
@@ -133,7 +124,7 @@ async fn ids_that_are_unhealthy_or_withheld_are_refused_and_several_containers_a
     let view = node.kubelet.view();
     let ill = view.resources[DISK].devices.iter().find(|(_, device)| device.health != "Healthy").unwrap().0;
     for containers in [&[&[ill.as_str()][..]][..], &[&[a, ill]], &[&[a], &[ill]]] {
-        let refused = allocate(&node, DISK, containers).await.unwrap_err();
+        let refused = node.allocate(DISK, containers).await.unwrap_err();
         assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
         assert!(refused.message().contains(ill.as_str()) && refused.message().contains("offline"), "{refused}");
     }

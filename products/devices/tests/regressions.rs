@@ -53,8 +53,8 @@ use std::path::Path;
 use harness::{Node, machine, plug_disk, unplug_disk};
 use outrigger_device_core::ids::{Kind, short};
 use outrigger_host_tree::HostTree;
-use outrigger_kubelet_api::device_plugin::{AllocateRequest, ContainerAllocateRequest, Empty};
-use outrigger_kubelet_api::{Code, Response, Status};
+use outrigger_kubelet_api::Code;
+use outrigger_kubelet_api::device_plugin::Empty;
 use tokio::runtime::Handle;
 
 const DISK: &str = "example.com/disk";
@@ -68,18 +68,6 @@ devices:
   groups: [{block: {transport: [sata]}}]
 ";
 
-/// The nodes that a direct call gives for these ids, in one container each.
-async fn nodes(node: &Node, resource: &str, containers: &[&[&str]]) -> Result<Vec<Vec<String>>, Status> {
-    let ids = |ids: &&[&str]| ContainerAllocateRequest { device_ids: ids.iter().map(|&id| id.to_owned()).collect() };
-    let container_requests = containers.iter().map(ids).collect();
-    let answer = node.client(resource).await.allocate(AllocateRequest { container_requests }).await;
-    let paths = |answer: Response<outrigger_kubelet_api::device_plugin::AllocateResponse>| {
-        let containers = answer.into_inner().container_responses.into_iter();
-        containers.map(|one| one.devices.into_iter().map(|device| device.host_path).collect()).collect()
-    };
-    answer.map(paths)
-}
-
 #[tokio::test]
 async fn k03_a_disk_that_is_pulled_or_plugged_renames_no_other() {
     let machine = machine(&["sdc", "sdd", "sde"]);
@@ -91,7 +79,7 @@ async fn k03_a_disk_that_is_pulled_or_plugged_renames_no_other() {
     node.kubelet.until(|view| view.resources[DISK].devices.len() == 2).await;
     plug_disk(&machine, "sdb", "first of all");
     node.offered(DISK, 3).await;
-    assert_eq!(nodes(&node, DISK, &[&[&sde], &[&sdd]]).await.unwrap(), [["/dev/sde"], ["/dev/sdd"]]);
+    assert_eq!(node.nodes(DISK, &[&[&sde], &[&sdd]]).await.unwrap(), [["/dev/sde"], ["/dev/sdd"]]);
     assert_eq!(node.kubelet.view().gaps.len(), 0);
 }
 
@@ -118,7 +106,7 @@ async fn k04_disks_in_use_are_withheld_and_refused_even_a_moment_later() {
             if audit == "20ms" {
                 node.offered(DISK, 0).await;
             }
-            let refused = nodes(&node, DISK, &[&[&ids[0]]]).await.unwrap_err();
+            let refused = node.nodes(DISK, &[&[&ids[0]]]).await.unwrap_err();
             assert_eq!(refused.code(), Code::FailedPrecondition, "{path}: {refused}");
             assert!(refused.message().contains(told), "{path}: {refused}");
         }
@@ -133,9 +121,9 @@ async fn k12_what_cannot_be_seen_in_allocate_is_a_refusal_that_says_so() {
         let mut node = Node::new(DISKS).await;
         node.start_with_audit(machine.root(), "1h");
         let ids = node.offered(DISK, 1).await;
-        nodes(&node, DISK, &[&[&ids[0]]]).await.unwrap();
+        node.nodes(DISK, &[&[&ids[0]]]).await.unwrap();
         fs::remove_file(machine.path(path)).unwrap();
-        let refused = nodes(&node, DISK, &[&[&ids[0]]]).await.unwrap_err();
+        let refused = node.nodes(DISK, &[&[&ids[0]]]).await.unwrap_err();
         assert_eq!(refused.code(), Code::FailedPrecondition, "{path}: {refused}");
         assert!(refused.message().contains("cannot verify: "), "{path}: {refused}");
     }
@@ -193,7 +181,7 @@ async fn g05_ids_stay_over_re_plugs_and_while_optional_parts_come_and_go() {
         if is_there { fs::write(&light, "") } else { fs::remove_file(&light) }.unwrap();
         let has_light = |given: &[String]| given.iter().any(|path| path == "/dev/light");
         let begun = std::time::Instant::now();
-        while has_light(&nodes(&node, "v.io/rig", &[&[&ids[0]]]).await.unwrap_or_default().concat()) != is_there {
+        while has_light(&node.nodes("v.io/rig", &[&[&ids[0]]]).await.unwrap_or_default().concat()) != is_there {
             assert!(begun.elapsed() < harness::PATIENCE, "the light is there: {is_there}: {:#?}", node.kubelet.view());
         }
         assert_eq!(node.offered("v.io/rig", 1).await, ids, "while a pod has it");
@@ -211,7 +199,7 @@ async fn g15_each_child_of_a_radio_can_be_a_unit_of_its_own() {
     for (resource, device) in [("modem", "/dev/ttyACM0"), ("port", "/dev/ttyACM1"), ("hid", "/dev/hidraw0")] {
         let resource = format!("v.io/{resource}");
         let ids = node.offered(&resource, 1).await;
-        assert_eq!(nodes(&node, &resource, &[&[&ids[0]]]).await.unwrap(), [[device]]);
+        assert_eq!(node.nodes(&resource, &[&[&ids[0]]]).await.unwrap(), [[device]]);
     }
 }
 

@@ -17,7 +17,8 @@ use outrigger_devices::inventory::Inventory;
 use outrigger_devices::settings::Surroundings;
 use outrigger_host_tree::HostTree;
 use outrigger_kubelet_api::device_plugin::device_plugin_client::DevicePluginClient;
-use outrigger_kubelet_api::{Channel, LOCALHOST};
+use outrigger_kubelet_api::device_plugin::{AllocateRequest, AllocateResponse, ContainerAllocateRequest};
+use outrigger_kubelet_api::{Channel, LOCALHOST, Response, Status};
 use outrigger_runtime::{LogFilter, LogFormat, Tasks, subscriber};
 use outrigger_stub_kubelet::{AdmissionError, Admitted, ContainerRequest, Options, PodRequest, StubKubelet};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
@@ -151,6 +152,21 @@ impl Node {
     pub async fn client(&self, resource: &str) -> DevicePluginClient<Channel> {
         let socket = self.kubelet.sockets(resource).pop().expect("the kubelet reads a list");
         DevicePluginClient::new(Channel::connect(socket, LOCALHOST).await.unwrap())
+    }
+
+    /// What the plugin answers to a direct call for these ids, in one container each.
+    pub async fn allocate(&self, resource: &str, containers: &[&[&str]]) -> Result<AllocateResponse, Status> {
+        let ids =
+            |ids: &&[&str]| ContainerAllocateRequest { device_ids: ids.iter().map(|&id| id.to_owned()).collect() };
+        let container_requests = containers.iter().map(ids).collect();
+        let answer = self.client(resource).await.allocate(AllocateRequest { container_requests }).await;
+        answer.map(Response::into_inner)
+    }
+
+    /// The machine's nodes that such a call gives, for each container.
+    pub async fn nodes(&self, resource: &str, containers: &[&[&str]]) -> Result<Vec<Vec<String>>, Status> {
+        let containers = self.allocate(resource, containers).await?.container_responses.into_iter();
+        Ok(containers.map(|one| one.devices.into_iter().map(|device| device.host_path).collect()).collect())
     }
 
     pub async fn admit(&self, pod: &str, resource: &str, count: usize) -> Result<Admitted, AdmissionError> {
