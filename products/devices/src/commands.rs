@@ -1,4 +1,5 @@
-//! The commands that look and tell, one module each. None of them needs the node agent.
+//! The commands that look and tell, one module each, and what several of them tell by: `who`, `facts`, `nodes`. None of them needs
+//! the node agent.
 
 use outrigger_config::Faults;
 use outrigger_terminal::out;
