@@ -372,6 +372,19 @@ mod tests {
         }
     }
 
+    /// Waits until it is so: a child that another test starts has our descriptors too until it executes something.
+    fn wait_until(is_so: impl Fn() -> bool) {
+        let begun = std::time::Instant::now();
+        while !is_so() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "waited in vain");
+            sleep(LOOK);
+        }
+    }
+
+    fn is_free(locks: &Locks) -> bool {
+        ["devices", "nothing"].iter().all(|kind| locks.holders(kind, |_| false).is_empty())
+    }
+
     #[test]
     fn one_has_it_until_its_last_descriptor_is_closed() {
         let place = tempfile::tempdir().unwrap();
@@ -390,7 +403,7 @@ mod tests {
         assert_eq!(holder.uid, Some(rustix::process::geteuid().as_raw()));
         taken(locks.try_lock("devices", "b", "another").unwrap());
         drop(kept);
-        assert!(["devices", "nothing"].iter().all(|kind| locks.holders(kind, |_| false).is_empty()));
+        wait_until(|| is_free(&locks));
         taken(locks.try_lock("devices", "a", "pod default/two").unwrap());
     }
 
@@ -442,6 +455,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let locks = Locks::of_machine(place.path()).unwrap();
         taken(locks.try_lock("devices", "a", "me").unwrap());
+        wait_until(|| is_free(&locks));
         let look = File::open(locks.directory().join("devices/a")).unwrap();
         flock(&look, FlockOperation::NonBlockingLockShared).unwrap();
         let alone = (FlockOperation::NonBlockingLockExclusive, "me");
@@ -460,9 +474,12 @@ mod tests {
         let Attempt::Held(holder) = locks.try_lock("devices", "a", "three").unwrap() else { panic!("given beside") };
         assert_eq!(holder.text, "two");
         drop(both);
+        wait_until(|| matches!(locks.try_lock("devices", "a", "three").unwrap(), Attempt::Locked(_)));
+        wait_until(|| is_free(&locks));
         let alone = taken(locks.try_lock("devices", "a", "three").unwrap());
         assert!(held(locks.try_share("devices", "a", "four").unwrap()));
         drop(alone);
+        wait_until(|| is_free(&locks));
         taken(locks.try_share("devices", "a", "four").unwrap());
     }
 
@@ -487,7 +504,8 @@ mod tests {
             assert!(matches!(against(false), Attempt::Held(_)), "nobody can tell whose it is");
             return;
         };
-        assert_eq!(users["a"].len(), 1, "this process");
+        assert!(!users["a"].is_empty(), "this process");
+        wait_until(|| locks.users("devices", ["a"]).is_some_and(|users| users["a"].len() == 1));
         let ours = taken(against(false));
         drop(theirs);
         assert!(matches!(locks.try_lock("devices", "a", "others").unwrap(), Attempt::Held(_)));

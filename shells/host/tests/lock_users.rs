@@ -35,7 +35,9 @@ impl Drop for Protection {
 fn nobody_gets_it(place: &Path) -> bool {
     // Where this program lies, nobody may look.
     let program = place.join("test");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    // By another process: what this one has open for writing, a child that another test starts has too for a moment, and
+    // what is written to cannot be executed.
+    assert!(Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program).status().unwrap().success());
     let mut child = Command::new(program);
     child.args(["--exact", "as_another_user", "--nocapture"]).env(PLACE, place).uid(NOBODY).gid(NOBODY);
     let output = child.output().unwrap();

@@ -12,7 +12,7 @@ use std::fs;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use outrigger_host::Watches;
@@ -60,19 +60,30 @@ fn call(program: &str, arguments: &[&str]) -> String {
 struct Loop {
     node: String,
     place: tempfile::TempDir,
+    _alone: MutexGuard<'static, ()>,
 }
+
+/// One test at a time: a node that is free for a moment is taken by whoever attaches next.
+static ALONE: Mutex<()> = Mutex::new(());
 
 impl Loop {
     fn new() -> Self {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let place = tempfile::tempdir().unwrap();
         let file = place.path().join("disk");
         fs::File::create(&file).unwrap().set_len(16 << 20).unwrap();
         let node = call("losetup", &["--find", "--show", file.to_str().unwrap()]);
-        Self { node, place }
+        Self { node, place, _alone: alone }
     }
 
     fn name(&self) -> &str {
         self.node.strip_prefix("/dev/").unwrap()
+    }
+
+    /// Whether it is still a file of ours that is behind the node.
+    fn is_ours(&self) -> bool {
+        let file = format!("/sys/block/{}/loop/backing_file", self.name());
+        fs::read_to_string(file).is_ok_and(|file| Path::new(file.trim()).starts_with(self.place.path()))
     }
 
     fn look(&self) -> (BlockDevice, Devices) {
@@ -92,8 +103,10 @@ impl Loop {
 impl Drop for Loop {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(self.place.path().join("mount")).output();
-        let _ = Command::new("swapoff").arg(&self.node).output();
-        let _ = Command::new("losetup").args(["--detach", &self.node]).output();
+        if self.is_ours() {
+            let _ = Command::new("swapoff").arg(&self.node).output();
+            let _ = Command::new("losetup").args(["--detach", &self.node]).output();
+        }
     }
 }
 
@@ -134,17 +147,21 @@ fn another_file_behind_the_same_loop_device_is_another_incarnation() {
     if !can_run() {
         return;
     }
-    let disk = Loop::new();
-    let (before, _) = disk.look();
-    call("losetup", &["--detach", &disk.node]);
-    let other = disk.place.path().join("other");
-    fs::File::create(&other).unwrap().set_len(8 << 20).unwrap();
-    let attached = Command::new("losetup").arg(&disk.node).arg(&other).status().unwrap();
-    if attached.success() {
-        let (after, _) = disk.look();
-        assert_ne!(before.diskseq, after.diskseq);
-        assert_ne!(before.wwid, after.wwid);
+    for _ in 0..10 {
+        let disk = Loop::new();
+        let (before, _) = disk.look();
+        call("losetup", &["--detach", &disk.node]);
+        let other = disk.place.path().join("other");
+        fs::File::create(&other).unwrap().set_len(8 << 20).unwrap();
+        // Another process of the machine may have taken the node.
+        if Command::new("losetup").arg(&disk.node).arg(&other).status().unwrap().success() {
+            let (after, _) = disk.look();
+            assert_ne!(before.diskseq, after.diskseq);
+            assert_ne!(before.wwid, after.wwid);
+            return;
+        }
     }
+    panic!("no node can be attached to another file");
 }
 
 fn events(subsystems: &[&str], directories: &[PathBuf]) -> Events {
@@ -202,7 +219,11 @@ fn the_kernel_tells_of_loop_devices_mounts_and_swap_and_of_nothing_else() {
 
 #[test]
 fn zram_comes_and_goes() {
-    if !can_run() || !Path::new("/sys/class/zram-control/hot_add").exists() {
+    if !can_run() {
+        return;
+    }
+    if !Path::new("/sys/class/zram-control/hot_add").exists() {
+        println!("left out: needs the kernel's module zram");
         return;
     }
     run(async {
@@ -274,11 +295,14 @@ fn messages_of_other_processes_are_counted_and_not_believed() {
         let flags = SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(KOBJECT_UEVENT)).unwrap();
         // The kernel itself may refuse it, which serves as well.
-        if sendto(&socket, forged, SendFlags::empty(), &SocketAddrNetlink::new(0, 1)).is_ok() {
-            while events.counts().forged == 0 {
-                if let Ok(event) = timeout(Duration::from_millis(5), events.next()).await {
-                    assert!(!is_of(&event, "forged", Action::Add), "{event:?}");
-                }
+        if let Err(refused) = sendto(&socket, forged, SendFlags::empty(), &SocketAddrNetlink::new(0, 1)) {
+            println!("left out: the kernel takes no message from others: {refused}");
+            assert!(std::env::var_os("CI").is_none(), "root on CI may send one");
+            return;
+        }
+        while events.counts().forged == 0 {
+            if let Ok(event) = timeout(Duration::from_millis(5), events.next()).await {
+                assert!(!is_of(&event, "forged", Action::Add), "{event:?}");
             }
         }
     });

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::future::Future;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -185,6 +185,21 @@ fn a_link_that_leads_nowhere_is_looked_at_by_the_clock() {
     });
 }
 
+fn inode(path: &Path) -> u64 {
+    fs::metadata(path).unwrap().ino()
+}
+
+/// The inodes that this process watches: lines `inotify wd:1 ino:3d0c4 sdev:…` (`proc_pid_fdinfo(5)`).
+fn watched() -> Vec<u64> {
+    let descriptors = fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
+    let told = descriptors.filter_map(|descriptor| fs::read_to_string(descriptor.path()).ok()).collect::<String>();
+    let inodes = told.lines().filter(|line| line.starts_with("inotify ")).filter_map(|line| {
+        let inode = line.split(' ').find_map(|word| word.strip_prefix("ino:"))?;
+        u64::from_str_radix(inode, 16).ok()
+    });
+    inodes.collect()
+}
+
 #[test]
 fn one_instance_serves_many_and_an_ended_watch_leaves_nothing() {
     run(async {
@@ -195,13 +210,18 @@ fn one_instance_serves_many_and_an_ended_watch_leaves_nothing() {
         };
         let before = instances();
         let mut all: Vec<Changes> = Vec::new();
+        // The last is not there yet.
+        (0..9).for_each(|number| fs::create_dir(place.path().join(number.to_string())).unwrap());
+        let ended: Vec<u64> = (0..9).map(|number| inode(&place.path().join(number.to_string()))).collect();
         for number in 0..10 {
             all.push(watches.clone().directory(place.path().join(number.to_string())));
         }
         // Other tests of this process have instances of their own.
         assert!(instances() <= before + 8, "{} instances", instances());
         let mut kept = all.pop().unwrap();
+        assert!(ended.iter().all(|inode| watched().contains(inode)), "{ended:?} of {:?}", watched());
         drop(all);
+        assert!(!ended.iter().any(|inode| watched().contains(inode)), "{ended:?} of {:?}", watched());
         fs::create_dir(place.path().join("9")).unwrap();
         expect_change(&mut kept, "the one that is left").await;
     });

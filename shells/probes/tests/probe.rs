@@ -244,7 +244,8 @@ async fn asked(handler: Handler, timeout: Duration) -> ProbeOutcome {
 }
 
 const LONG: Duration = Duration::from_secs(10);
-const SHORT: Duration = Duration::from_millis(300);
+/// What ends by it does so at its end; what answers before may be slow on a busy machine.
+const SHORT: Duration = Duration::from_secs(3);
 
 fn failure(text: impl Into<String>) -> ProbeOutcome {
     ProbeOutcome::Failure(text.into())
@@ -381,7 +382,7 @@ async fn commands_are_judged_by_their_code() {
     let ProbeOutcome::Failure(text) = asked(exec(&["flood"]), LONG).await else { panic!("it succeeded") };
     assert_eq!(text.len(), 10 * 1024);
     let ProbeOutcome::Failure(text) = asked(exec(&["hang"]), SHORT).await else { panic!("it succeeded") };
-    assert!(text.starts_with("command timed out: ") && text.contains("timeout 300ms exceeded"), "{text}");
+    assert!(text.starts_with("command timed out: ") && text.contains("timeout 3s exceeded"), "{text}");
 
     let (target, commands) = target();
     let outcome = ask(&target, &main_container(), &probe(exec(&["what"]), LONG)).await;
@@ -487,7 +488,7 @@ async fn grpc_answers_are_judged_as_a_kubelet_judges_them() {
     for (service, expected) in cases {
         assert_eq!(asked(grpc(service), LONG).await, expected, "{service:?}");
     }
-    assert_eq!(asked(grpc("wait"), SHORT).await, failure("timeout: health rpc did not complete within 300ms"));
+    assert_eq!(asked(grpc("wait"), SHORT).await, failure("timeout: health rpc did not complete within 3s"));
 }
 
 #[tokio::test]
@@ -495,7 +496,6 @@ async fn a_refused_grpc_connection_is_tried_until_the_limit() {
     let listener = TcpListener::bind((HERE, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
-    let text =
-        format!("timeout: failed to connect service \"127.0.0.1:{port}\" within 300ms: context deadline exceeded");
+    let text = format!("timeout: failed to connect service \"127.0.0.1:{port}\" within 3s: context deadline exceeded");
     assert_eq!(asked(Handler::Grpc { port, service: String::new() }, SHORT).await, failure(text));
 }

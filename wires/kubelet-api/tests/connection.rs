@@ -2,6 +2,7 @@
 
 use std::future::{pending, ready};
 use std::path::Path;
+use std::time::Duration;
 
 use outrigger_kubelet_api::device_plugin::registration_client::RegistrationClient;
 use outrigger_kubelet_api::device_plugin::registration_server::{Registration, RegistrationServer};
@@ -14,6 +15,7 @@ use outrigger_kubelet_api::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 /// Takes every registration but that of `refused`.
 struct Taker;
@@ -24,7 +26,7 @@ impl Registration for Taker {
         match request.into_inner().resource_name.as_str() {
             "refused" => Err(Status::invalid_argument("refused")),
             "slow" => {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
                 Ok(Response::new(Empty {}))
             }
             _ => Ok(Response::new(Empty {})),
@@ -78,7 +80,7 @@ async fn a_call_under_way_is_answered_after_the_stop() {
         client.register(registration("v.io/d")).await.unwrap();
         let mut slow = std::pin::pin!(client.register(registration("slow")));
         assert!(std::future::poll_fn(|context| ready_or_not(slow.as_mut(), context)).await.is_none());
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
         stop.send(()).unwrap();
         slow.await.unwrap();
         late.register(registration("v.io/d")).await.unwrap_err();
@@ -114,7 +116,8 @@ async fn what_is_no_http2_is_closed_with_an_error() {
 #[tokio::test]
 async fn an_idle_connection_ends_at_the_stop() {
     let (_ours, theirs) = UnixStream::pair().unwrap();
-    drop(serve_connection(theirs, RegistrationServer::new(Taker), Activity::default(), ready(())).await);
+    let served = serve_connection(theirs, RegistrationServer::new(Taker), Activity::default(), ready(()));
+    timeout(Duration::from_secs(20), served).await.expect("it ends").unwrap();
 }
 
 #[tokio::test]
