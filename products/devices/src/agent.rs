@@ -150,11 +150,11 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
     let (asks, asked) = mpsc::channel(ASKS);
     let socket = claims::socket(&settings.kubelet_directory);
     // What pods have already must not leave the list for a moment; a kubelet that is slow to tell is not waited for.
-    let known = timeout(FIRST_CLAIMS, claims::pods(&socket)).await.ok().and_then(Result::ok).unwrap_or_default();
+    let known = timeout(FIRST_CLAIMS, claims::pods(&socket)).await.ok().and_then(Result::ok);
     let locks = locks(&settings);
     let mut ledger = Ledger::new(locks.clone(), inventory.survey.roots.clone());
     let mut clerk = Clerk::new(inventory, locks);
-    let first = first_look(&mut clerk, &known, &mut ledger);
+    let first = first_look(&mut clerk, known.as_ref(), &mut ledger);
     let readiness = Readiness::new();
     let names = first.decided.decision.lists.iter().filter_map(|list| ResourceName::new(&list.resource).ok());
     let conditions: BTreeMap<_, _> = names.map(|name| (name.clone(), readiness.condition(name.to_string()))).collect();
@@ -184,9 +184,11 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
 }
 
 /// What there is, beside the claims that are known already; their locks are taken, or waited for.
-fn first_look(clerk: &mut Clerk, known: &Pods, ledger: &mut Ledger) -> Verdict {
+fn first_look(clerk: &mut Clerk, known: Option<&Pods>, ledger: &mut Ledger) -> Verdict {
     clerk.look();
-    ledger.told(known, Duration::ZERO);
+    if let Some(known) = known {
+        ledger.told(known, Duration::ZERO);
+    }
     clerk.learn(ledger.take_news());
     let first = clerk.decide(Duration::ZERO);
     if !ledger.follow(&first.decided.decision, &clerk.elsewhere(), Duration::ZERO) {

@@ -1,6 +1,9 @@
 //! The machine-wide lock of a physical device, the same at both doors: what it is called, what is written in it, and whose
 //! counts. One user must not be able to keep all devices from all others: an ordinary user's lock counts only for what that
 //! user may open. Only root can tell, and only where it sees all processes; in doubt a lock counts.
+//!
+//! What a node agent gives to a kubelet's pod alone is locked by a file that lasts ([`Wish::lasts`]): it keeps others away also
+//! while no agent runs, until one has learned that the pod has given it back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -11,6 +14,8 @@ use outrigger_device_core::unit::Unit;
 use outrigger_host::devices::Roots;
 use outrigger_host::{Attempt, Credentials, LockError, LockHolder, Locks, Wish};
 use serde_json::json;
+
+use crate::claims::Holders;
 
 /// The kind of lock that devices have.
 pub const KIND: &str = "devices";
@@ -42,9 +47,12 @@ pub fn try_lock(
     (door, who): (Door, &str),
     roots: &Roots,
 ) -> Result<Attempt, LockError> {
-    let text = json!({"who": who, "door": door.word(), "resource": &*unit.body.resource, "id": &*unit.id});
+    let device = unit.parts_of(name).next().map(|part| part.hold.device());
+    let text =
+        json!({"who": who, "door": door.word(), "resource": &*unit.body.resource, "id": &*unit.id, "device": device});
     let nodes = nodes(unit, name, roots);
-    let wish = Wish { text: &text.to_string(), shared: unit.shares(name) };
+    let shared = unit.shares(name);
+    let wish = Wish { text: &text.to_string(), shared, lasts: door == Door::Kubelet && !shared };
     locks.try_lock_against(KIND, name, wish, |user| may_open(user, &nodes))
 }
 
@@ -58,10 +66,10 @@ pub fn nodes(unit: &Unit, name: &str, roots: &Roots) -> Vec<PathBuf> {
     unit.parts_of(name).filter_map(|part| Some(roots.at(part.give.host_path()?))).collect()
 }
 
-/// The resource and id that a pod of this node has, where a node agent holds the lock for one: a process of our own user, for
-/// anybody could write so.
+/// The resource and id that a pod of this node has, where a node agent holds the lock for one or has left it: by a file that
+/// nobody else can have open. In any other the text may be of long ago, and anybody may have the lock.
 pub fn pods_claim(holder: &LockHolder) -> Option<(String, String)> {
-    if holder.uid != Some(rustix::process::geteuid().as_raw()) {
+    if !holder.is_lasting {
         return None;
     }
     let text: serde_json::Value = serde_json::from_str(&holder.text).ok()?;
@@ -71,17 +79,40 @@ pub fn pods_claim(holder: &LockHolder) -> Option<(String, String)> {
 }
 
 /// Who else has locks, in words, by name, without those that are the caller's own and without those that do not count.
-/// `free` is what would be offered if nobody had any.
+/// `free` is what would be offered if nobody had any; `told` is what the kubelet's pods have, where it tells.
 pub fn others(
     locks: &Locks,
-    free: &Decision,
+    (free, told): (&Decision, Option<&Holders>),
     roots: &Roots,
     is_own: impl Fn(&str) -> bool,
 ) -> BTreeMap<String, String> {
-    let mut holders = locks.holders(KIND, is_own);
+    let mut holders = locks.holders(KIND, &is_own);
     let powerless = Ordinary::among(locks, holders.keys()).unwrap_or_default().powerless(units(free), roots);
     holders.retain(|name, _| !powerless.contains(name));
+    holders.extend(standing(locks.left(KIND, is_own), free, told));
     holders.into_iter().map(|(name, holder)| (name, who(&holder))).collect()
+}
+
+/// Of the locks that an agent has left, those that keep others away: of what the kubelet does not tell that its pod has given
+/// it back. That of a device which is listed keeps nobody from that: whose it is, is known there.
+pub fn standing(
+    mut left: BTreeMap<String, LockHolder>,
+    free: &Decision,
+    told: Option<&Holders>,
+) -> BTreeMap<String, LockHolder> {
+    left.retain(|name, holder| {
+        let (Some(key), Some(told)) = (pods_claim(holder), told) else { return pods_claim(holder).is_some() };
+        let of_it =
+            |unit: &Unit| unit.parts_of(name).any(|part| device(holder).is_some_and(|it| it == part.hold.device()));
+        told.contains_key(&key) && !units(free).any(of_it)
+    });
+    left
+}
+
+/// What device a lock is of, as its holder knows it.
+fn device(holder: &LockHolder) -> Option<String> {
+    let text: serde_json::Value = serde_json::from_str(&holder.text).ok()?;
+    text["device"].as_str().map(str::to_owned)
 }
 
 /// All that a decision lists.
@@ -154,6 +185,7 @@ pub fn who(holder: &LockHolder) -> String {
     let text: Option<serde_json::Value> = serde_json::from_str(&holder.text).ok();
     match text.as_ref().and_then(|text| text["who"].as_str()).or(Some(&holder.text)).filter(|who| !who.is_empty()) {
         Some(who) => who.to_owned(),
+        None if holder.is_lasting => "a pod of this node's kubelet".to_owned(),
         None => holder.pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")),
     }
 }

@@ -84,14 +84,15 @@ impl DeviceProvider {
         let resource = first.map_or("device", String::as_str);
         let refused = |why| Missed::Never(ClaimError::Refused { resource: resource.to_owned(), why });
         let locks = self.door.locks().map_err(refused)?;
-        let holders = self.door.holders(is_told).await;
+        let told = self.door.holders(is_told).await;
+        let holders = told.clone().unwrap_or_default();
         let roots = &self.inventory.survey.roots;
         let picture = self.inventory.survey.whole(&self.inventory.rules);
         let decide = |elsewhere| {
             let claims = Claims { elsewhere, held: holders.clone() };
             self.inventory.decide(&picture, &claims, &State::default(), Duration::ZERO)
         };
-        let decision = decide(others(&locks, &decide(BTreeMap::new()), roots, |_| false));
+        let decision = decide(others(&locks, (&decide(BTreeMap::new()), told.as_ref()), roots, |_| false));
         let mut chooser =
             Chooser::new(&self.inventory.rules, &decision, &holders, (locks.clone(), roots), &request.plan);
         let mut units: BTreeMap<_, Vec<Unit>> = BTreeMap::new();

@@ -11,6 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
 use harness::{Node, may_make_nodes};
+use outrigger_device_core::ids::{Kind, short};
 use outrigger_host::Locks;
 use outrigger_kubelet_api::Code;
 use outrigger_kubelet_api::device_plugin::{AllocateRequest, ContainerAllocateRequest};
@@ -90,6 +91,79 @@ async fn nor_does_such_a_user_by_a_lock_of_what_would_be_a_part_of_the_device() 
     assert!(node.admit("b", SERIAL, 1).await.is_err(), "who may open the other may have a part of it");
     drop(holders);
     node.kubelet.until(|view| view.allocatable(SERIAL) == 2).await;
+}
+
+/// An agent's claim of long ago, in a file that anybody may lock: from inside another process namespace nobody can tell that it
+/// is no agent who does. Tried with an agent that believes the text: the device is listed, and given.
+#[tokio::test]
+async fn a_text_in_a_file_that_anybody_may_lock_is_not_believed_inside_a_process_namespace() {
+    if !may_make_nodes() || !rustix::process::geteuid().is_root() {
+        eprintln!("left out: needs root");
+        return;
+    }
+    let node = Node::new(PORTS).await;
+    node.plug("ttyUSB0");
+    open_locks(&node);
+    let (name, id) = (lock(&node, "ttyUSB0"), short(Kind::Path, "/dev/ttyUSB0"));
+    let claim = format!("1\t{{\"who\":\"a pod\",\"door\":\"kubelet\",\"resource\":\"{SERIAL}\",\"id\":\"{id}\"}}\n");
+    fs::write(node.path("lock/devices").join(&name), claim).unwrap();
+    let _holder = Holder::of_lock(&node, &name).await;
+    let mut inside = Command::new("unshare");
+    inside.args(["--pid", "--fork", "--mount-proc"]).arg(std::env::current_exe().unwrap());
+    inside.args(["--exact", "inside_a_process_namespace", "--nocapture"]).env(PLACE, node.path("lock"));
+    let output = tokio::task::spawn_blocking(move || inside.output().unwrap()).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("refused: "), "{said}");
+}
+
+/// Told to the process in a namespace of its own: where the locks are.
+const PLACE: &str = "DEVICES_LOCK_PLACE";
+
+#[tokio::test]
+#[allow(clippy::print_stdout, clippy::disallowed_methods, reason = "it is told where to look, and tells that it has")]
+async fn inside_a_process_namespace() {
+    let Some(place) = std::env::var_os(PLACE) else { return };
+    let mut node = Node::new(PORTS).await;
+    std::os::unix::fs::symlink(place, node.path("lock")).unwrap();
+    node.plug("ttyUSB0");
+    node.plug("ttyUSB1");
+    node.start();
+    node.offered(SERIAL, 1).await;
+    let closed = short(Kind::Path, "/dev/ttyUSB0");
+    println!("refused: {}", node.client(SERIAL).await.allocate(request(&closed)).await.unwrap_err().message());
+}
+
+/// Tried with locks that end with the agent: any user gets the pod's device meanwhile.
+#[tokio::test]
+async fn what_a_pod_has_is_kept_from_others_while_no_agent_runs_and_until_one_learns_that_the_pod_has_ended() {
+    if !may_make_nodes() || !rustix::process::geteuid().is_root() {
+        eprintln!("left out: needs root");
+        return;
+    }
+    let mut node = Node::new(PORTS).await;
+    node.plug("ttyUSB0");
+    open_locks(&node);
+    node.start();
+    node.offered(SERIAL, 1).await;
+    node.admit("a", SERIAL, 1).await.unwrap();
+    node.stop().await;
+    let (locks, name) = (Locks::at(node.path("lock")), lock(&node, "ttyUSB0"));
+    let file = node.path("lock/devices").join(&name);
+    assert!(locks.holders("devices", |_| false).is_empty() && locks.left("devices", |_| false).contains_key(&name));
+    let mut other = Command::new("flock");
+    other.args(["--nonblock", "--no-fork"]).arg(&file).arg("true").uid(NOBODY).gid(NOBODY).current_dir("/");
+    assert!(!other.status().unwrap().success());
+    node.start();
+    while !locks.holders("devices", |_| false).contains_key(&name) {
+        tokio::task::yield_now().await;
+    }
+    node.stop().await;
+    node.kubelet.remove_pod("a");
+    node.start();
+    node.offered(SERIAL, 1).await;
+    while file.exists() {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

@@ -4,16 +4,20 @@
 //! ```text
 //!   /run/outrigger/lock/          1777, made by root's first command or by tmpfiles.d
 //!   └── devices/                  1777, one for each kind of thing
-//!       └── k7q2m4x9ab            0644, flock on a read-only descriptor; its text says who holds it
+//!       ├── k7q2m4x9ab            0644, flock on a read-only descriptor; its text says who holds it
+//!       ├── char-10:232           of what several share, and of each number, replica and part a file of its own
+//!       ├── char-10:232+1
+//!       └── block-8:16            0600: one that lasts until it is given back, also where its holder dies ([`Wish::lasts`])
 //! ```
 //!
 //! A file is opened without `O_CREAT` first and then with `O_EXCL`: with `fs.protected_regular=2`
 //! (`Documentation/admin-guide/sysctl/fs.rst`) an `O_CREAT` open of another user's file in such a directory fails, even
-//! for root. Files stay when they are not locked; their names are few.
+//! for root. Files stay when they are not locked, but those that last go when they are given back.
 //!
 //! What it does not do: it does not judge whether a holder may have the thing ([`Attempt::Held`] tells whom to ask), and
 //! does not wait.
 
+mod lasting;
 mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +30,7 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
-use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
 pub use users::Credentials;
@@ -67,6 +71,9 @@ pub struct Wish<'w> {
     pub text: &'w str,
     /// Whether others may have it too.
     pub shared: bool,
+    /// Whether it lasts until [`Locks::give_back`], also where this process dies: nobody but its user can open its file. Only for
+    /// one that is not shared; where the file is another user's and cannot be replaced, it is as any other.
+    pub lasts: bool,
 }
 
 /// What came of trying to lock something.
@@ -89,6 +96,8 @@ pub struct LockHolder {
     pub uid: Option<u32>,
     /// The lock's file.
     pub path: PathBuf,
+    /// Whether it lasts ([`Wish::lasts`]), and is root's or this user's: no other user can have made it or hold it.
+    pub is_lasting: bool,
 }
 
 /// Why nothing can be locked here.
@@ -129,18 +138,19 @@ impl Locks {
     /// Tries to lock one thing of a kind; `text`, one line, tells others who has it. Names are file names.
     pub fn try_lock(&self, kind: &str, name: &str, text: &str) -> Result<Attempt, LockError> {
         let mut looks = 0..LOOKS;
-        self.try_lock_beside(kind, name, (FlockOperation::NonBlockingLockExclusive, text), || {
-            looks.next().is_some_and(|_| {
-                sleep(LOOK);
-                true
-            })
-        })
+        self.try_lock_beside(kind, name, Wish { text, shared: false, lasts: false }, || again(&mut looks))
     }
 
     /// Tries to lock one thing together with others who lock it so: that keeps away whoever wants it alone. Its text is that
     /// of the last one, and [`Locks::holders`] does not tell of it.
     pub fn try_share(&self, kind: &str, name: &str, text: &str) -> Result<Attempt, LockError> {
-        self.try_lock_beside(kind, name, (FlockOperation::NonBlockingLockShared, text), || false)
+        self.try_lock_beside(kind, name, Wish { text, shared: true, lasts: false }, || false)
+    }
+
+    /// As [`Locks::try_lock`], for a lock that lasts.
+    fn try_last(&self, kind: &str, name: &str, text: &str) -> Result<Attempt, LockError> {
+        let mut looks = 0..LOOKS;
+        self.try_lock_beside(kind, name, Wish { text, shared: false, lasts: true }, || again(&mut looks))
     }
 
     /// As [`Locks::try_lock`]; `waits` lets somebody's look end, or tells that it has taken too long to be one.
@@ -148,18 +158,31 @@ impl Locks {
         &self,
         kind: &str,
         name: &str,
-        (operation, text): (FlockOperation, &str),
+        wish: Wish<'_>,
         mut waits: impl FnMut() -> bool,
     ) -> Result<Attempt, LockError> {
         let directory = self.directory.join(kind);
         shared_directory(&directory).map_err(|source| LockError { path: directory.clone(), source })?;
         let path = directory.join(name);
         let failed = |source| LockError { path: path.clone(), source };
+        let operation =
+            if wish.shared { FlockOperation::NonBlockingLockShared } else { FlockOperation::NonBlockingLockExclusive };
         loop {
-            let file = open(&path).map_err(failed)?;
+            let file = match open(&path) {
+                Ok(file) => file,
+                Err(error) => match lasting::closed(&path) {
+                    Some(holder) => return Ok(Attempt::Held(holder)),
+                    None if lasting::is_none(&error) && lasting::renew(&path, wish.lasts).is_ok() => continue,
+                    None => return Err(failed(error)),
+                },
+            };
             match flock(&file, operation) {
                 Ok(()) if is_at(&file, &path) => {
-                    write_text(&path, text);
+                    let lasts = lasting::is_ours(&file.metadata().map_err(failed)?);
+                    if lasts != wish.lasts && lasting::renew(&path, wish.lasts).is_ok() {
+                        continue;
+                    }
+                    write_text(&path, wish.text);
                     return Ok(Attempt::Locked(MachineLock { descriptor: Arc::new(file.into()) }));
                 }
                 // It was removed between opening and locking.
@@ -183,17 +206,49 @@ impl Locks {
         if others.is_empty() {
             return BTreeMap::new();
         }
-        let listed = Held::now();
+        let (listed, is_root) = (Held::now(), rustix::process::geteuid().is_root());
         let held = others.into_iter().filter_map(|(name, entry)| {
-            if listed.tells_all && !listed.by_inode.contains_key(&entry.ino()) {
+            let is_free = listed.tells_all && !listed.by_inode.contains_key(&entry.ino());
+            if is_free && is_root {
                 return None;
             }
-            let flags = OFlags::NOFOLLOW.bits().cast_signed();
-            let file = OpenOptions::new().read(true).custom_flags(flags).open(entry.path()).ok()?;
+            let Ok(file) = open_to_read(&entry.path()) else { return Some((name, lasting::closed(&entry.path())?)) };
             let is_held = flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
             is_held.then(|| (name, holder(&file, entry.path(), &listed)))
         });
         held.collect()
+    }
+
+    /// Locks of this user that last though nobody holds them: whoever had them has ended without giving them back. By name,
+    /// without those that `is_own` says are the caller's own.
+    pub fn left(&self, kind: &str, is_own: impl Fn(&str) -> bool) -> BTreeMap<String, LockHolder> {
+        let entries = fs::read_dir(self.directory.join(kind)).into_iter().flatten().flatten();
+        let left = entries.filter_map(|entry| {
+            let name = entry.file_name().into_string().ok().filter(|name| !is_own(name))?;
+            let file = left_at(&entry.path())?;
+            Some((name, holder(&file, entry.path(), &Held::default())))
+        });
+        left.collect()
+    }
+
+    /// Removes one of those, where it is still nobody's.
+    pub fn forget(&self, kind: &str, name: &str) {
+        let path = self.directory.join(kind).join(name);
+        if left_at(&path).is_some_and(|file| is_at(&file, &path)) {
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Gives back a lock that was got under this name, whether it lasts or not.
+    pub fn give_back(&self, kind: &str, name: &str, lock: MachineLock) {
+        let path = self.directory.join(kind).join(name);
+        let there = fs::symlink_metadata(&path).ok().filter(lasting::is_ours);
+        let ours = rustix::fs::fstat(&*lock.descriptor).ok();
+        if there.zip(ours).is_some_and(|(there, ours)| (there.dev(), there.ino()) == (ours.st_dev, ours.st_ino)) {
+            // Before it is free: whoever comes then finds that it is not there.
+            let _ = fs::remove_file(path);
+        }
+        drop(lock);
     }
 
     /// Everybody whose processes hold these locks, by name; none where that cannot be told, as by an ordinary user.
@@ -219,8 +274,9 @@ impl Locks {
         may: impl Fn(&Credentials) -> bool,
     ) -> Result<Attempt, LockError> {
         let try_it = || match wish {
-            Wish { text, shared: false } => self.try_lock(kind, name, text),
-            Wish { text, shared: true } => self.try_share(kind, name, text),
+            Wish { text, shared: true, .. } => self.try_share(kind, name, text),
+            Wish { text, lasts: true, .. } => self.try_last(kind, name, text),
+            Wish { text, .. } => self.try_lock(kind, name, text),
         };
         let attempt = try_it()?;
         let path = self.directory.join(kind).join(name);
@@ -230,17 +286,7 @@ impl Locks {
             users.is_none_or(|users| users.is_empty() || users.iter().any(&may))
         };
         let Some(file) = file_id(&path).filter(|file| !counts(*file)) else { return Ok(attempt) };
-        let aside = self.directory.join(kind).join(format!(".{name}.{}", std::process::id()));
-        let failed = |source: Errno| LockError { path: path.clone(), source: source.into() };
-        renameat_with(CWD, &path, CWD, &aside, RenameFlags::NOREPLACE).map_err(failed)?;
-        // Somebody who may have it can have come just before; whoever comes later finds another file.
-        if file_id(&aside) != Some(file) || counts(file) {
-            // Where a third has made another file meanwhile, that one counts.
-            let _ = renameat_with(CWD, &aside, CWD, &path, RenameFlags::NOREPLACE);
-            return Ok(attempt);
-        }
-        fs::remove_file(&aside).map_err(|source| LockError { path: aside, source })?;
-        try_it()
+        if lasting::exchange(&path, file, counts) { try_it() } else { Ok(attempt) }
     }
 }
 
@@ -248,12 +294,6 @@ impl MachineLock {
     /// The descriptor that is the lock, to be handed on to whoever must keep it too.
     pub fn descriptor(&self) -> Arc<OwnedFd> {
         Arc::clone(&self.descriptor)
-    }
-
-    /// Ends it for every process that has the descriptor, as when the thing is no longer what they use.
-    pub fn end(self) {
-        // The descriptor is a lock's; nothing else can be wrong with it.
-        let _ = flock(&*self.descriptor, FlockOperation::Unlock);
     }
 }
 
@@ -280,6 +320,22 @@ fn shared_directory(path: &Path) -> io::Result<()> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whether to wait once more for the end of a look; then it has waited.
+fn again(looks: &mut std::ops::Range<u32>) -> bool {
+    looks.next().inspect(|_| sleep(LOOK)).is_some()
+}
+
+fn open_to_read(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
+}
+
+/// A lock of ours that lasts, where nobody holds it; nobody gets it while this is open.
+fn left_at(path: &Path) -> Option<File> {
+    fs::symlink_metadata(path).ok().filter(lasting::is_ours)?;
+    let file = open_to_read(path).ok()?;
+    (flock(&file, FlockOperation::NonBlockingLockShared).is_ok()).then_some(file)
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -329,11 +385,14 @@ fn holder(file: &File, path: PathBuf, held: &Held) -> LockHolder {
     let mut written = String::new();
     let _ = file.take(MAX_TEXT).read_to_string(&mut written);
     let text = written.split_once('\t').filter(|(writer, _)| pid.is_none() || writer.parse().ok() == pid);
+    let is_lasting = metadata.as_ref().is_some_and(lasting::is_ours);
     let uid = pid.and_then(|pid| fs::metadata(format!("/proc/{pid}")).ok()).or(metadata).map(|there| there.uid());
-    LockHolder { text: text.map_or("", |(_, text)| text).trim().to_owned(), pid, uid, path }
+    let text = text.map_or("", |(_, text)| text).trim().to_owned();
+    LockHolder { text, pid, uid, path, is_lasting }
 }
 
 /// The files that are locked exclusively, as the kernel lists them (`proc_locks(5)`).
+#[derive(Default)]
 struct Held {
     /// The process that locked the file of an inode; two files of different file systems may have one number.
     by_inode: BTreeMap<u64, i32>,
@@ -407,14 +466,65 @@ mod tests {
         taken(locks.try_lock("devices", "a", "pod default/two").unwrap());
     }
 
+    const LASTS: Wish<'static> = Wish { text: "a pod", shared: false, lasts: true };
+
+    /// For a lock that counts whoever holds it.
+    fn try_lasting(locks: &Locks) -> Attempt {
+        locks.try_lock_against("devices", "a", LASTS, |_| true).unwrap()
+    }
+
     #[test]
-    fn one_that_is_ended_is_free_whoever_has_its_descriptor() {
+    fn one_that_lasts_stays_until_it_is_given_back() {
         let place = tempfile::tempdir().unwrap();
         let locks = Locks::of_machine(place.path()).unwrap();
-        let lock = taken(locks.try_lock("devices", "a", "pod default/one").unwrap());
-        let _kept = lock.descriptor();
-        lock.end();
-        taken(locks.try_lock("devices", "a", "pod default/two").unwrap());
+        let file = locks.directory().join("devices/a");
+        // Nobody has the one that everybody can open, and somebody may have it open.
+        taken(locks.try_lock("devices", "a", "a pod").unwrap());
+        let opened = File::open(&file).unwrap();
+        let lock = taken(try_lasting(&locks));
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o600);
+        flock(&opened, FlockOperation::NonBlockingLockExclusive).unwrap();
+        let holders = locks.holders("devices", |_| false);
+        assert!(holders["a"].is_lasting && holders["a"].text == "a pod" && locks.left("devices", |_| false).is_empty());
+        locks.forget("devices", "a");
+        drop(lock);
+        let left = locks.left("devices", |_| false);
+        assert!(left["a"].is_lasting && left["a"].text == "a pod", "{left:?}");
+        assert!(locks.holders("devices", |_| false).is_empty() && locks.left("devices", |_| true).is_empty());
+        let again = taken(try_lasting(&locks));
+        locks.give_back("devices", "a", again);
+        assert!(!file.exists());
+        drop(taken(try_lasting(&locks)));
+        locks.forget("devices", "a");
+        assert!(!file.exists());
+        drop(taken(try_lasting(&locks)));
+        taken(locks.try_lock("devices", "a", "a run").unwrap());
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o644, "as it was asked for last");
+    }
+
+    /// A lock that does not count is replaced while somebody who may have it comes to it: both must not have it. Tried with a
+    /// file that is only moved away and back.
+    #[test]
+    fn a_rightful_holder_that_comes_in_the_last_moment_keeps_the_lock() {
+        let place = tempfile::tempdir().unwrap();
+        let locks = Locks::of_machine(place.path()).unwrap();
+        drop(taken(locks.try_lock("devices", "a", "us").unwrap()));
+        let path = locks.directory().join("devices/a");
+        let file = file_id(&path).unwrap();
+        let rightful = std::cell::RefCell::new(None);
+        let is_free = lasting::exchange(&path, file, |_| {
+            // It had opened the old file before; whoever comes now, gets nothing.
+            let old = fs::read_dir(path.parent().unwrap()).unwrap().flatten().find(|entry| entry.file_name() != *"a");
+            let old = File::open(old.unwrap().path()).unwrap();
+            flock(&old, FlockOperation::NonBlockingLockExclusive).unwrap();
+            rightful.replace(Some(old));
+            assert!(matches!(locks.try_lock("devices", "a", "a third").unwrap(), Attempt::Held(_)));
+            true
+        });
+        assert!(!is_free && file_id(&path) == Some(file));
+        assert!(matches!(locks.try_lock("devices", "a", "a third").unwrap(), Attempt::Held(_)));
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        assert!(lasting::exchange(&path.with_file_name("b"), file, |_| false), "it was given back meanwhile");
     }
 
     #[test]
@@ -458,7 +568,7 @@ mod tests {
         wait_until(|| is_free(&locks));
         let look = File::open(locks.directory().join("devices/a")).unwrap();
         flock(&look, FlockOperation::NonBlockingLockShared).unwrap();
-        let alone = (FlockOperation::NonBlockingLockExclusive, "me");
+        let alone = Wish { text: "me", shared: false, lasts: false };
         let attempt = locks.try_lock_beside("devices", "a", alone, || false).unwrap();
         assert!(matches!(attempt, Attempt::Held(_)), "whoever shares it for long has it");
         let mut look = Some(look);
@@ -484,12 +594,13 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_not_followed() {
+    fn a_link_is_not_followed_and_whoever_may_puts_a_lock_in_its_place() {
         let place = tempfile::tempdir().unwrap();
         let locks = Locks::of_machine(place.path()).unwrap();
         taken(locks.try_lock("devices", "a", "me").unwrap());
         std::os::unix::fs::symlink("/etc/hostname", locks.directory().join("devices/b")).unwrap();
-        assert!(locks.try_lock("devices", "b", "me").is_err());
+        taken(locks.try_lock("devices", "b", "me").unwrap());
+        assert!(!locks.directory().join("devices/b").is_symlink());
     }
 
     #[test]
@@ -497,8 +608,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let locks = Locks::of_machine(place.path()).unwrap();
         let theirs = taken(locks.try_lock("devices", "a", "them").unwrap());
-        let against =
-            |may: bool| locks.try_lock_against("devices", "a", Wish { text: "us", shared: false }, |_| may).unwrap();
+        let against = |may: bool| locks.try_lock_against("devices", "a", LASTS, |_| may).unwrap();
         assert!(matches!(against(true), Attempt::Held(_)));
         let Some(users) = locks.users("devices", ["a"]) else {
             assert!(matches!(against(false), Attempt::Held(_)), "nobody can tell whose it is");

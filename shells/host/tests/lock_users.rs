@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use outrigger_host::{Attempt, Locks};
+use outrigger_host::{Attempt, Locks, Wish};
 
 /// Told to the other user's process: where the locks are.
 const PLACE: &str = "LOCK_USERS_PLACE";
@@ -43,7 +43,7 @@ fn nobody_gets_it(place: &Path) -> bool {
     let output = child.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    match (said.contains("locked"), said.contains("held by root")) {
+    match (said.contains("locked"), said.contains("Some(0)")) {
         (locked, held) if locked != held => locked,
         _ => panic!("it said neither: {said}"),
     }
@@ -74,6 +74,13 @@ fn users_share_one_lock_under_protected_regular() {
     let lock = locks.try_lock("devices", "a", "root").unwrap();
     assert!(!nobody_gets_it(place.path()), "given to two users");
     drop(lock);
+    let lasts = Wish { text: "root", shared: false, lasts: true };
+    let lock = locks.try_lock_against("devices", "a", lasts, |_| true).unwrap();
+    assert!(!nobody_gets_it(place.path()), "given to two users");
+    drop(lock);
+    assert!(!nobody_gets_it(place.path()), "it lasts until it is given back");
+    locks.forget("devices", "a");
+    drop(locks.try_lock("devices", "a", "root").unwrap());
     // The file is root's now, and in a shared directory: nobody may lock it all the same.
     assert!(nobody_gets_it(place.path()));
     fs::remove_file(locks.directory().join("devices/a")).unwrap();

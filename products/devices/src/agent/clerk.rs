@@ -13,7 +13,7 @@
 //! What it does not do: it changes nothing that others see. A verdict that is not accepted leaves no trace.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use std::time::Duration;
 use anyhow::Context;
 use outrigger_device_core::decide::{Claims, Decision, State};
 use outrigger_device_core::picture::Picture;
-use outrigger_host::Locks;
+use outrigger_host::{LockHolder, Locks};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -35,7 +35,7 @@ use super::offers::{self, Lists};
 use super::report;
 use crate::claims::Holders;
 use crate::inventory::Inventory;
-use crate::locks::{KIND, Ordinary, pods_claim, units, who};
+use crate::locks::{KIND, Ordinary, pods_claim, standing, units, who};
 use crate::survey::Followed;
 
 /// All that looking and deciding needs.
@@ -52,7 +52,13 @@ pub struct Clerk {
     former: BTreeMap<String, String>,
     /// Those that others had at the last look.
     elsewhere: Elsewhere,
-    /// Those of them that only ordinary users have; none where that could not be told, and is asked again.
+    /// Those that an agent has left which had given something to a pod.
+    left: BTreeMap<String, LockHolder>,
+    /// Those of them of which no pod was told at the last audit.
+    doomed: BTreeSet<String>,
+    /// Whether the kubelet has told who has what.
+    is_told: bool,
+    /// Of the others' locks those that only ordinary users have; none where that could not be told, and is asked again.
     ordinary: Option<Ordinary>,
     /// Who had the others' locks at the last decision.
     seen: (Holders, BTreeMap<String, String>),
@@ -98,7 +104,7 @@ pub enum Done {
 impl Clerk {
     /// For an inventory, without having looked.
     pub fn new(inventory: Arc<Inventory>, locks: Option<Locks>) -> Self {
-        let (picture, claims, ours, former, elsewhere) = Default::default();
+        let (picture, claims, ours, former, elsewhere, left, doomed, is_told) = Default::default();
         let (ordinary, seen, seen_ordinary, decision, lists) = Default::default();
         Self {
             inventory,
@@ -108,6 +114,9 @@ impl Clerk {
             ours,
             former,
             elsewhere,
+            left,
+            doomed,
+            is_told,
             ordinary,
             seen,
             seen_ordinary,
@@ -140,6 +149,7 @@ impl Clerk {
                 None => drop(self.ours.remove(&name)),
             }
         }
+        self.is_told |= news.is_told;
         self.former = news.former.unwrap_or_else(|| std::mem::take(&mut self.former));
     }
 
@@ -160,8 +170,23 @@ impl Clerk {
             self.ordinary = self.locks.as_ref().map_or_else(|| Some(Ordinary::default()), of);
             self.elsewhere = Arc::new(holders);
         }
+        let is_ours = |name: &str| self.ours.contains_key(name);
+        self.left = self.locks.as_ref().map(|locks| locks.left(KIND, is_ours)).unwrap_or_default();
         let is_told = self.ordinary.as_ref().is_some_and(|ordinary| *ordinary != self.seen_ordinary);
         Done::LocksSeen { changed: is_told || self.seen != self.others(), elsewhere: Arc::clone(&self.elsewhere) }
+    }
+
+    /// Removes what an agent has left for pods that have given it back; at each audit, for a pod that has just got something may
+    /// not be told of yet.
+    pub fn sweep(&mut self) {
+        let Some(locks) = self.locks.as_ref().filter(|_| self.is_told) else { return };
+        let is_had = |holder: &LockHolder| pods_claim(holder).is_some_and(|key| self.claims.held.contains_key(&key));
+        let over = self.left().filter(|(_, holder)| !is_had(holder));
+        let over: BTreeSet<String> = over.map(|(name, _)| name.clone()).collect();
+        for name in over.intersection(&self.doomed) {
+            locks.forget(KIND, name);
+        }
+        self.doomed = over;
     }
 
     /// Decides by the last look and the claims that it knows of.
@@ -172,11 +197,14 @@ impl Clerk {
         let none = State::default();
         let previous = self.decision.as_ref().map_or(&none, |decision| &decision.next);
         let decide = |claims: &Claims| self.inventory.decide(&self.picture, claims, previous, now);
-        if !self.seen_ordinary.is_empty() {
+        let left: BTreeMap<_, _> = self.left().map(|(name, holder)| (name.clone(), holder.clone())).collect();
+        if !self.seen_ordinary.is_empty() || !left.is_empty() {
             // What a lock is for is known of what is listed: of all, where nobody else has any.
             let free = decide(&Claims { elsewhere: BTreeMap::new(), ..self.all_claims().into_owned() });
             let powerless = self.seen_ordinary.powerless(units(&free), &self.inventory.survey.roots);
             self.claims.elsewhere.retain(|name, _| !powerless.contains(name));
+            let standing = standing(left, &free, Some(&self.all_claims().held));
+            self.claims.elsewhere.extend(standing.into_iter().map(|(name, holder)| (name, who(&holder))));
         }
         self.claims.elsewhere.extend(self.former.clone());
         let decision = decide(&self.all_claims());
@@ -203,7 +231,15 @@ impl Clerk {
                 None => drop(elsewhere.insert(name.clone(), who(holder))),
             }
         }
+        if !self.is_told {
+            by_another.extend(self.left().filter_map(|(_, holder)| Some((pods_claim(holder)?, who(holder)))));
+        }
         (by_another, elsewhere)
+    }
+
+    /// What an agent has left and we have not taken over.
+    fn left(&self) -> impl Iterator<Item = (&String, &LockHolder)> {
+        self.left.iter().filter(|(name, _)| !self.ours.contains_key(*name))
     }
 
     /// The claims that a decision is by.

@@ -43,7 +43,7 @@ impl Counter<'_> {
         }
         for (place, unit) in units.iter().enumerate() {
             let Err(taken) = ledger.take(unit, &self.decided.inventory.rules, now) else { continue };
-            units[..place].iter().for_each(|unit| drop(ledger.give_back(unit)));
+            units[..place].iter().for_each(|unit| ledger.give_back(unit));
             let why = match taken {
                 Taken::Elsewhere(holder) => format!("in use elsewhere: {}", who(&holder)),
                 Taken::Unknown(error) => error.to_string(),

@@ -139,6 +139,8 @@ pub struct News {
     pub claims: BTreeMap<Key, Option<String>>,
     /// The locks that have become ours, and whether they are had or waited for; none for what is not ours any more.
     pub locks: BTreeMap<String, Option<bool>>,
+    /// Whether the kubelet has told who has what.
+    pub is_told: bool,
     /// If that has changed: what is still locked of numbers that devices had when they were given, and who has these.
     pub former: Option<BTreeMap<String, String>>,
 }
@@ -167,8 +169,13 @@ impl Ledger {
     /// Takes a unit for a pod that the kubelet has not named yet: all of its locks or none.
     pub fn take(&mut self, unit: &Unit, rules: &Rules, now: Duration) -> Result<(), Taken> {
         // That it is asked for is the proof that whoever had it has it no longer.
-        let kept = self.give_back(unit);
-        let locks = self.lock_all(unit, rules, &kept)?;
+        let key = key(unit);
+        let former = self.claims.remove(&key);
+        let locks = self.lock_all(unit, rules);
+        if let Some(former) = former {
+            self.ended(&key, &former);
+        }
+        let locks = locks?;
         let before = self.listed.iter().rfind(|(asked, _)| *asked + ADMISSION <= now).or(self.listed.front());
         let whose = Whose::NoneOf(before.map(|(_, pods)| Arc::clone(pods)).unwrap_or_default());
         self.add(unit, Claim { whose, ..Claim::of(unit, None, now, locks) });
@@ -180,20 +187,19 @@ impl Ledger {
         self.claims.get(&key(unit)).map(|claim| &claim.unit)
     }
 
-    /// Ends a claim; its locks are free when the answer is dropped.
-    pub fn give_back(&mut self, unit: &Unit) -> BTreeMap<String, MachineLock> {
+    /// Ends a claim.
+    pub fn give_back(&mut self, unit: &Unit) {
         let key = key(unit);
-        let Some(claim) = self.claims.remove(&key) else { return BTreeMap::new() };
-        let lock = |name: &String| Some((name.clone(), self.held.get(name)?.lock.clone()?));
-        let kept = claim.locks.iter().filter_map(lock).collect();
-        self.ended(&key, &claim);
-        kept
+        if let Some(claim) = self.claims.remove(&key) {
+            self.ended(&key, &claim);
+        }
     }
 
     /// Takes over what the kubelet told when it was asked at a moment: what it names no longer is given back. A claim that
     /// is younger than the question is not what it told of. Answers whether that can change what is offered.
     pub fn told(&mut self, pods: &Pods, asked: Duration) -> bool {
         let holders = &pods.holders;
+        self.news.is_told = true;
         self.listed.push_back((asked, Arc::new(pods.names.clone())));
         while self.listed.get(1).is_some_and(|(before, _)| *before + ADMISSION <= asked) {
             self.listed.pop_front();
@@ -368,24 +374,19 @@ impl Ledger {
     }
 
     /// All locks of a unit, or none; `kept` are those that it had.
-    fn lock_all(
-        &mut self,
-        unit: &Unit,
-        rules: &Rules,
-        kept: &BTreeMap<String, MachineLock>,
-    ) -> Result<Vec<String>, Taken> {
+    fn lock_all(&mut self, unit: &Unit, rules: &Rules) -> Result<Vec<String>, Taken> {
         let mut locks = Vec::new();
         if self.locks.is_none() {
             return Ok(locks);
         }
         for (name, mode) in unit.modes() {
-            // One of several that share a device has its lock, or waits for it: that it may share is decided before.
-            let lock = match kept.get(&name) {
-                Some(lock) => Ok(Some(lock.clone())),
-                None if self.held.contains_key(&name) => self.join((&name, mode), unit, rules).map(|()| None),
-                None => match self.lock(&name, unit, A_POD) {
-                    // An older instance gave it to a pod that has ended, and does not know it yet: the kubelet does.
-                    Err(Taken::Elsewhere(holder)) if pods_claim(&holder).as_ref() == Some(&key(unit)) => Ok(None),
+            // One of several that share a device has its lock: that it may share is decided before.
+            let lock = match self.held.get(&name) {
+                Some(Held { lock: Some(_), .. }) => self.join((&name, mode), unit, rules).map(|()| None),
+                _ => match self.lock(&name, unit, A_POD) {
+                    Err(Taken::Elsewhere(holder)) if self.is_same(&holder, unit) => {
+                        self.join((&name, mode), unit, rules).map(|()| None)
+                    }
                     lock => lock.map(Some),
                 },
             };
@@ -402,6 +403,12 @@ impl Ledger {
             Some(holder) => Err(self.without(&locks, Taken::Elsewhere(holder))),
             None => Ok(locks),
         }
+    }
+
+    /// Whether an older instance holds it for a claim that we know: it gave this to a pod that has ended, and does not know that
+    /// yet, as the kubelet does; or one that shares the device has it from that instance.
+    fn is_same(&self, holder: &LockHolder, unit: &Unit) -> bool {
+        pods_claim(holder).is_some_and(|claim| claim == key(unit) || self.claims.contains_key(&claim))
     }
 
     /// Lets go of locks that were for nothing.
@@ -445,6 +452,11 @@ impl Ledger {
     fn hold(&mut self, (name, mode): (&str, Mode), lock: Option<MachineLock>) {
         if let Some(held) = self.held.get_mut(name) {
             held.claims += 1;
+            if lock.is_some() {
+                held.lock = lock;
+                self.awaited.remove(name);
+                self.news.locks.insert(name.to_owned(), Some(true));
+            }
             return;
         }
         if lock.is_none() {
@@ -459,7 +471,10 @@ impl Ledger {
         let Some(held) = self.held.get_mut(name) else { return };
         held.claims -= 1;
         if held.claims == 0 {
-            self.held.remove(name);
+            let lock = self.held.remove(name).and_then(|held| held.lock);
+            if let Some((locks, lock)) = self.locks.as_ref().zip(lock) {
+                locks.give_back(KIND, name, lock);
+            }
             self.awaited.remove(name);
             self.news.locks.insert(name.to_owned(), None);
         }

@@ -108,6 +108,8 @@ struct Due {
     locks: Option<Instant>,
     /// Whether claims have changed.
     decide: bool,
+    /// Whether to see what agents before have left.
+    sweep: bool,
     /// The last look, and the last one at locks.
     looked: Instant,
     locks_looked: Instant,
@@ -120,7 +122,8 @@ impl Owner {
     /// Where the clerk cannot have a thread.
     pub fn begin(clerk: Clerk, first: Verdict, ledger: Ledger, out: Outbox) -> io::Result<Self> {
         let (now, elsewhere) = (Instant::now(), clerk.elsewhere());
-        let due = Due { inventory: None, look: None, locks: None, decide: false, looked: now, locks_looked: now };
+        let (looked, locks_looked) = (now, now);
+        let due = Due { inventory: None, look: None, locks: None, decide: false, sweep: false, looked, locks_looked };
         let mut owner = Self {
             office: Office::open(clerk)?,
             ledger,
@@ -155,7 +158,7 @@ impl Owner {
                         // A claim that the kubelet never names ends with time, also where it tells nothing new.
                         let told = inbox.holders.borrow().clone();
                         self.hear(told.as_ref());
-                        self.due.look = Some(now);
+                        (self.due.look, self.due.sweep) = (Some(now), true);
                     }
                     self.send(now);
                 }
@@ -217,6 +220,7 @@ impl Owner {
             (self.due.look, self.due.looked) = (None, now);
             (self.due.locks, self.due.locks_looked) = (None, now);
             let (news, inventory) = (self.ledger.take_news(), self.due.inventory.take());
+            let is_audit = std::mem::take(&mut self.due.sweep);
             let is_settled = self.begun.elapsed() >= SETTLED && !std::mem::replace(&mut self.is_settled, true);
             self.office.send(move |clerk| {
                 if is_settled {
@@ -226,6 +230,9 @@ impl Owner {
                 clerk.learn(news);
                 if let Some(inventory) = inventory {
                     clerk.go_by(inventory);
+                }
+                if is_audit {
+                    clerk.sweep();
                 }
                 clerk.look()
             });

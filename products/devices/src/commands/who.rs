@@ -68,7 +68,8 @@ impl Who {
         let is_held = |resource: &str, id: &str| told.holders.contains_key(&(resource.to_owned(), id.to_owned()));
         let held = listed.filter(|unit| is_held(&unit.body.resource, &unit.id));
         let ours: BTreeSet<String> = held.flat_map(Unit::locks).collect();
-        claims.elsewhere = others(locks, &first, &inventory.survey.roots, |name| ours.contains(name));
+        let known = (!told.alone && told.untold.is_none()).then_some(&told.holders);
+        claims.elsewhere = others(locks, (&first, known), &inventory.survey.roots, |name| ours.contains(name));
         if claims.elsewhere.is_empty() { first } else { inventory.decide(picture, &claims, previous, now) }
     }
 }

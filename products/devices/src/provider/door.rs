@@ -31,22 +31,24 @@ impl Door {
     }
 
     /// What pods of a kubelet hold, where one runs here and tells. Where it does not tell, the locks alone must do: our node
-    /// agent holds those of all that it gave away. `is_told` is whether the log has that already.
-    pub async fn holders(&self, is_told: &mut bool) -> Holders {
+    /// agent holds those of all that it gave away, and leaves them where it ends. `is_told` is whether the log has that already.
+    pub async fn holders(&self, is_told: &mut bool) -> Option<Holders> {
         if std::os::unix::net::UnixStream::connect(&self.kubelet).is_err() {
-            return Holders::new();
+            return None;
         }
-        claims::holders(&self.pod_resources).await.unwrap_or_else(|error| {
-            if !std::mem::replace(is_told, true) {
-                tracing::warn!(
-                    "A kubelet runs here, and which devices its pods hold cannot be read from {}: {:#}; what another \
-                     program than outrigger gave them is not known",
-                    self.pod_resources.display(),
-                    anyhow::Error::new(error)
-                );
-            }
-            Holders::new()
-        })
+        let error = match claims::holders(&self.pod_resources).await {
+            Ok(holders) => return Some(holders),
+            Err(error) => error,
+        };
+        if !std::mem::replace(is_told, true) {
+            tracing::warn!(
+                "A kubelet runs here, and which devices its pods hold cannot be read from {}: {:#}; what another program than \
+                 outrigger gave them is not known",
+                self.pod_resources.display(),
+                anyhow::Error::new(error)
+            );
+        }
+        None
     }
 }
 

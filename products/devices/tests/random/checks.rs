@@ -71,6 +71,14 @@ pub fn may_be_given(node: &Node, held: &Held, resource: &str) -> Result<(), Stri
     let of_pods = node.pods.iter().flat_map(|pod| &pod.held);
     let claims = of_pods.chain(node.runs.iter().map(|run| &run.held)).filter(is_same).count();
     let count = node.count(resource);
+    // Whoever was given what had this number before may still open what has it now.
+    let has_number = |other: &&Held| other.node == held.node && other.thing != held.thing;
+    let lost = node.pods.iter().flat_map(|pod| &pod.held).chain(node.runs.iter().map(|run| &run.held));
+    let lost = lost.filter(has_number).count();
+    let is_told = !thing.is_twin && !thing.is_nameless();
+    if is_told && claims + lost > count {
+        return Err(format!("{} at {} has {claims} claims, and {lost} what was there before", thing.name, held.node));
+    }
     if claims > count {
         return Err(format!("{} at {} has {claims} claims, and {count} may have it", thing.name, held.node));
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use outrigger_device_core::decide::Claims;
 use outrigger_device_core::refuse::{When, refuse};
 use outrigger_device_core::unit::Unit;
-use outrigger_host::Attempt;
+use outrigger_host::{Attempt, LockHolder};
 use outrigger_stub_kubelet::{AdmissionError, Admitted, ContainerRequest, PodRequest};
 use tokio::time::Instant;
 
@@ -313,7 +313,16 @@ impl World {
             return Ok(String::new());
         }
         let inventory = self.node.inventory();
-        let holders = Claims { held: self.node.holders(), ..Claims::default() };
+        let mut holders = Claims { held: self.node.holders(), ..Claims::default() };
+        let is_had = |holder: &LockHolder| {
+            holders
+                .held
+                .keys()
+                .any(|(resource, id)| [resource, id].iter().all(|it| holder.text.contains(&format!("\"{it}\""))))
+        };
+        let left = self.node.locks().left(KIND, |_| false).into_iter().filter(|(_, holder)| is_had(holder));
+        let left: Vec<_> = left.map(|(name, _)| (name, "an agent before".to_owned())).collect();
+        holders.elsewhere.extend(left);
         let (_, decision) = inventory.decide_once(&holders);
         let lists = decision.lists.iter().filter(|list| &*list.resource == resource);
         for listed in lists.flat_map(|list| &list.listed).filter(|listed| listed.is_healthy()) {
