@@ -127,7 +127,7 @@ impl Node {
     pub async fn stop(&mut self) {
         let (tasks, stop) = self.running.take().expect("the agent runs");
         stop.cancel();
-        tasks.finish(Duration::from_secs(2)).await.unwrap();
+        tasks.finish(PATIENCE).await.unwrap();
     }
 
     /// Makes a device node; each name has a number of its own, of a driver for experiments that nothing here has.
