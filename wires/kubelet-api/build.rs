@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .build_transport(false)
         .btree_map(".") // The same message is the same bytes.
+        .extern_path(".v1beta1.ListAndWatchResponse", "crate::list::ListAndWatchResponse")
         .emit_rerun_if_changed(false)
         .compile_fds(parsed)?;
     Ok(())

@@ -57,7 +57,7 @@ impl DevicePlugin for Careless {
         let device =
             |disk: &String| wire::Device { id: disk.replace('/', "-"), health: wire::HEALTHY.into(), topology: None };
         let devices = self.disks.iter().map(device).collect();
-        Ok(Response::new(Lists(Some(wire::ListAndWatchResponse { devices }))))
+        Ok(Response::new(Lists(Some(wire::ListAndWatchResponse { devices, ..Default::default() }))))
     }
 
     async fn get_preferred_allocation(

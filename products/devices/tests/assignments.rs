@@ -75,7 +75,7 @@ impl Plugin {
 }
 
 fn healthy(id: &str) -> Device {
-    Device { id: id.to_owned(), healthy: true, numa: Vec::new() }
+    Device { id: id.into(), healthy: true, numa: Vec::new() }
 }
 
 /// The *i*-th id that is asked for, whatever it is, gets the *i*-th disk.

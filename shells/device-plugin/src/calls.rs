@@ -254,10 +254,10 @@ impl Sending {
                 () = self.stop.cancelled() => return None,
                 changed = self.listings.changed() => changed.ok()?,
             }
-            let Listing { list, fit, silent } = self.listings.borrow_and_update().clone();
+            let Listing { list, silent } = self.listings.borrow_and_update().clone();
             if !silent {
                 self.board.write(|state| state.lists_sent += 1);
-                return Some((list.message(fit), self));
+                return Some((list.message(), self));
             }
         }
     }

@@ -270,7 +270,7 @@ impl Life {
     async fn is_unknown_to_kubelet(&mut self) -> bool {
         let Some(pod_resources) = &self.place.pod_resources else { return false };
         let listing = self.calls.listings.borrow().clone();
-        let has_healthy = listing.list.devices().iter().take(listing.fit.listed).any(|device| device.healthy);
+        let has_healthy = listing.list.healthy() > 0;
         if listing.silent || !has_healthy || audit::known(pod_resources, self.board.name()).await != Some(0) {
             self.unknown = 0;
             return false;

@@ -1,7 +1,7 @@
 //! What the streams send: the present list, made ready once for all of them.
 //!
 //! ```text
-//! product's list ──► at most one in 20 ms ──► Listing (list, what fits, whether we are silent) ──► every stream
+//! product's list ──► at most one in 20 ms ──► Listing (list, whether we are silent) ──► every stream
 //! ```
 //!
 //! A stream takes the newest listing when its reader has room, and none in between: whoever reads slowly holds one message.
@@ -28,7 +28,6 @@ const BURST: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Listing {
     pub(crate) list: Arc<DeviceList>,
-    pub(crate) fit: Fit,
     /// Whether nothing is sent, because a newer instance is served.
     pub(crate) silent: bool,
 }
@@ -67,7 +66,7 @@ fn make_ready(list: Arc<DeviceList>, silent: bool, listings: &watch::Sender<List
         return;
     }
     let fit = list.fit();
-    if fit.withheld > 0 && fit != before.fit {
+    if fit.withheld > 0 && fit != before.list.fit() {
         let (resource, Fit { listed, withheld, bytes }) = (board.name(), fit);
         error!(
             %resource, listed, withheld, bytes,
@@ -78,5 +77,5 @@ fn make_ready(list: Arc<DeviceList>, silent: bool, listings: &watch::Sender<List
         (state.listed, state.withheld, state.list_bytes) = (fit.listed, fit.withheld, fit.bytes);
         state.silent = silent;
     });
-    listings.send_replace(Listing { list, fit, silent });
+    listings.send_replace(Listing { list, silent });
 }

@@ -87,7 +87,7 @@ async fn what_does_not_fit_into_4_mib_is_withheld_and_told() {
     let node = Node::new().await;
     let instance = node.instance();
     let id = |number: usize| format!("{number:040}");
-    let list = |healthy| (0..80_000).map(|number| Device { id: id(number), healthy, numa: vec![] }).collect();
+    let list = |healthy| (0..80_000).map(|number| Device { id: id(number).into(), healthy, numa: vec![] }).collect();
     let lists = instance.serve(DISK, 0).await;
     lists.send_replace(Arc::new(list(true)));
     node.kubelet.until(|view| view.allocatable(DISK) == 76_260).await;

@@ -14,10 +14,12 @@
 //! What it does not do: it decides nothing, retries nothing, and opens no listener.
 
 mod channel;
+mod list;
 mod server;
 mod spawn;
 
 pub use channel::{Channel, ConnectError, LOCALHOST};
+pub use prost::bytes::Bytes;
 pub use server::{Activity, serve_connection};
 pub use tonic::codegen::tokio_stream::Stream;
 pub use tonic::{Code, Request, Response, Status, Streaming, async_trait};
@@ -44,6 +46,8 @@ pub mod device_plugin {
     pub const UNHEALTHY: &str = "Unhealthy";
     /// How long a kubelet waits for `PreStartContainer`.
     pub const PRE_START_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
+
+    pub use crate::list::{ListAndWatchResponse, encode_device};
 
     tonic::include_proto!("v1beta1");
 }

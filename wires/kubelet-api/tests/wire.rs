@@ -42,7 +42,7 @@ fn numa_node_0_is_empty_and_present() {
         \x0a\x10\x0a\x01a\x12\x07Healthy\x1a\x02\x0a\x00\
         \x0a\x12\x0a\x01a\x12\x07Healthy\x1a\x04\x0a\x02\x08\x01\
         \x0a\x0e\x0a\x01a\x12\x09Unhealthy";
-    check(&ListAndWatchResponse { devices }, expected);
+    check(&ListAndWatchResponse { devices, ..ListAndWatchResponse::default() }, expected);
 }
 
 #[test]

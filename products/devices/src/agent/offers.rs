@@ -114,7 +114,7 @@ pub fn lists(decision: &Decision, before: &Lists) -> Lists {
 
 fn devices(list: &List) -> DeviceList {
     let device = |listed: &outrigger_device_core::decide::Listed| Device {
-        id: listed.unit.id.to_string(),
+        id: Arc::clone(&listed.unit.id),
         healthy: listed.is_healthy(),
         numa: listed.unit.body.numa.clone(),
     };

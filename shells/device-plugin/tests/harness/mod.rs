@@ -211,7 +211,7 @@ pub fn resource(name: &str, count: usize) -> (Lists, Resource) {
 
 /// `disk-0` and so on, all healthy.
 pub fn disks(count: usize) -> DeviceList {
-    (0..count).map(|number| Device { id: format!("disk-{number}"), healthy: true, numa: vec![] }).collect()
+    (0..count).map(|number| Device { id: format!("disk-{number}").into(), healthy: true, numa: vec![] }).collect()
 }
 
 /// A pod of one container that wants so many of the resource.

@@ -143,6 +143,7 @@ impl Stream for Lists {
     type Item = Result<ListAndWatchResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_recv(context).map(|devices| devices.map(|devices| Ok(ListAndWatchResponse { devices })))
+        let list = |devices| Ok(ListAndWatchResponse { devices, ..ListAndWatchResponse::default() });
+        self.0.poll_recv(context).map(|devices| devices.map(list))
     }
 }
