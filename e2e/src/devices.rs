@@ -11,6 +11,7 @@ mod plugins;
 mod process;
 mod restart;
 mod start;
+mod update;
 
 pub use calls::allocate;
 pub use hotplug::hotplug;
@@ -19,3 +20,4 @@ pub use plugins::{Plugin, Plugins, Served, compared};
 pub use process::{idle, memory};
 pub use restart::restart;
 pub use start::start;
+pub use update::update;

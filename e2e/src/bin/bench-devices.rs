@@ -8,7 +8,7 @@ use clap::Parser;
 use outrigger_e2e::devices::{self, Plugins};
 
 /// The benchmarks, in the order in which they run.
-const NAMES: [&str; 6] = ["restart", "start", "hotplug", "allocate", "memory", "idle"];
+const NAMES: [&str; 7] = ["restart", "update", "start", "hotplug", "allocate", "memory", "idle"];
 
 /// Measures `outrigger devices agent`.
 #[derive(Parser)]
@@ -30,6 +30,7 @@ async fn main() -> Result<()> {
         if arguments.name.as_deref().is_none_or(|wanted| wanted == name) {
             let figures = match name {
                 "restart" => devices::restart(&plugins).await,
+                "update" => devices::update(&plugins).await,
                 "start" => devices::start(&plugins).await,
                 "hotplug" => devices::hotplug(&plugins).await,
                 "allocate" => devices::allocate(&plugins).await,

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -19,6 +20,9 @@ const ROUNDS: usize = 200;
 /// How often for a peer that takes seconds.
 const FEW: usize = 10;
 
+/// Of the file behind a loop device, in bytes.
+const LOOP_SIZE: u64 = 4096 * 1021;
+
 /// What ours and the generic one call the device that comes and goes.
 const OURS: &str = "example.com/dd";
 const GENERIC: &str = "squat.ai/dd";
@@ -26,7 +30,7 @@ const GENERIC: &str = "squat.ai/dd";
 /// How long it took to be listed, and how long to be listed no more.
 type Times = (Sample, Sample);
 
-/// Nodes under a glob, and zram devices.
+/// Nodes under a glob, zram devices, and disks that are loop devices.
 pub async fn hotplug(plugins: &Plugins) -> Result<String> {
     let named = ["hotplug: a node made:", "hotplug: a node removed:"];
     let ours = nodes(|glob| watching(plugins, glob), OURS, ROUNDS).await?;
@@ -47,6 +51,12 @@ pub async fn hotplug(plugins: &Plugins) -> Result<String> {
             text.push_str(&told(["hotplug: a zram device added:", "hotplug: a zram device removed:"], &times));
         }
         None => text.push_str("hotplug: zram: this kernel has none\n"),
+    }
+    match loops(plugins).await? {
+        Some(times) => {
+            text.push_str(&told(["hotplug: a loop device attached:", "hotplug: a loop device detached:"], &times));
+        }
+        None => text.push_str("hotplug: loop: nothing can be attached here\n"),
     }
     text.push_str("hotplug: sample plugin: not possible: its two devices never come or go\n");
     Ok(text + &plugins.no_generic("hotplug:", "up to 5 s, since it looks every 5 s"))
@@ -100,6 +110,36 @@ async fn zram(plugins: &Plugins) -> Result<Option<Times>> {
         Ok(())
     };
     Watched { node, resource: OURS, rounds: ROUNDS }.measure(add, remove).await.map(Some)
+}
+
+/// A file of its own behind a loop device, which the rule for disks finds; what `losetup` takes is part of the time.
+async fn loops(plugins: &Plugins) -> Result<Option<Times>> {
+    let file = tempfile::NamedTempFile::new()?;
+    // A size that no other has.
+    file.as_file().set_len(LOOP_SIZE)?;
+    let losetup = |arguments: &[&str]| Command::new("losetup").args(arguments).output();
+    let path = file.path().to_str().context("a path that is no text")?;
+    let Some(found) = losetup(&["--find", "--show", path]).ok().filter(|said| said.status.success()) else {
+        return Ok(None);
+    };
+    let device = String::from_utf8(found.stdout)?.trim().to_owned();
+    let detach = async || {
+        losetup(&["--detach", &device])?;
+        Ok(())
+    };
+    detach().await?;
+    let mut node = Node::new().await?;
+    node.start(&plugins.ours(&format!(
+        "domain: example.com\ndevices:\n- name: dd\n  health: {{vanishGrace: 0s, healthyAfter: 1ms}}\n  groups: [{{block: {{transport: [loop], minSize: {LOOP_SIZE}, maxSize: {LOOP_SIZE}}}}}]\n"
+    )))?;
+    let attach = async || {
+        losetup(&[&device, path])?;
+        Ok(())
+    };
+    let times = Watched { node, resource: OURS, rounds: ROUNDS }.measure(attach, detach).await;
+    // Where it has failed, the device may be attached still.
+    drop(losetup(&["--detach", &device]));
+    times.map(Some)
 }
 
 /// A resource of one device that comes and goes.

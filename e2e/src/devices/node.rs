@@ -32,12 +32,19 @@ pub struct Node {
 impl Node {
     /// A kubelet that runs, and no plugin yet.
     pub async fn new() -> Result<Self> {
+        Self::with(|_| ()).await
+    }
+
+    /// As [`Node::new`], with another kubelet.
+    pub async fn with(change: impl FnOnce(&mut Options)) -> Result<Self> {
         let folder = TempDir::with_prefix_in("node-", "/dev/shm")?;
         let directory = folder.path().join("device-plugins");
         for made in [directory.clone(), folder.path().join("locks"), folder.path().join("pod-resources")] {
             fs::create_dir(made)?;
         }
-        let options = Options { pod_resources: Some(folder.path().join("pod-resources")), ..Options::new(directory) };
+        let mut options =
+            Options { pod_resources: Some(folder.path().join("pod-resources")), ..Options::new(directory) };
+        change(&mut options);
         let kubelet = StubKubelet::started(options).await?;
         Ok(Self { folder, kubelet, child: None })
     }
@@ -56,6 +63,13 @@ impl Node {
         let mut command = Command::new(program);
         command.args(arguments);
         self.run(command, plugin)
+    }
+
+    /// Starts a newer instance beside the one that runs, and answers that, which is the caller's to end.
+    pub fn start_beside(&mut self, plugin: &Plugin) -> Result<Option<Child>> {
+        let older = self.child.take();
+        self.start(plugin)?;
+        Ok(older)
     }
 
     /// Starts the plugin in a view of its own: so two are started alike.

@@ -15,6 +15,9 @@ use super::plugins::{Plugin, Plugins, not_measured};
 /// As many devices with ids of 40 characters as fit into a message of 4 MiB, each with 55 bytes in case all are unhealthy.
 const MOST: usize = 76_000;
 
+/// How often the kubelet is restarted, to see whether anything grows.
+const RESTARTS: usize = 1000;
+
 /// How long is waited.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -43,6 +46,7 @@ pub async fn memory(plugins: &Plugins) -> Result<String> {
         text.push_str(&plugins.no_generic(&name, recorded));
     }
     text.push_str(&plugins.no_sample("memory:"));
+    let _ = writeln!(text, "{}", growth(plugins).await?);
     match peak(plugins).await {
         Ok(peak) => {
             let _ =
@@ -51,6 +55,28 @@ pub async fn memory(plugins: &Plugins) -> Result<String> {
         Err(error) => text.push_str(&not_measured("memory:", &plugins.ours(""), &error)),
     }
     Ok(text)
+}
+
+/// What a thousand restarts of the kubelet leave behind: memory, descriptors, threads.
+async fn growth(plugins: &Plugins) -> Result<String> {
+    let (plugin, served) = plugins.ours_with(3, 10);
+    let mut node = Node::new().await?;
+    node.start(&plugin)?;
+    node.until_offered(&served).await?;
+    let pid = node.pid()?;
+    let mut told = Vec::new();
+    for restarts in [100, RESTARTS - 100] {
+        for _ in 0..restarts {
+            node.kubelet.restart().await?;
+            node.until_offered(&served).await?;
+        }
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?.count();
+        told.push((field(pid, "status", "RssAnon:")? / 1024.0, descriptors, field(pid, "status", "Threads:")?));
+    }
+    let [(begun, some, few), (ended, others, more)] = told[..] else { anyhow::bail!("two figures are due") };
+    Ok(format!(
+        "memory: restarts of the kubelet, after 100 and {RESTARTS}: {begun:.2} and {ended:.2} MB of its own, {some} and {others} descriptors, {few} and {more} threads"
+    ))
 }
 
 /// The most memory that a list of [`MOST`] devices took.
