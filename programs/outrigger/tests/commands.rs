@@ -87,8 +87,8 @@ fn a_pod_out_of_time_gives_124() {
 #[test]
 fn an_interrupt_stops_in_order_and_gives_130() {
     let machine = Machine::new();
-    let file = machine
-        .file("pod.yaml", &pod("a", "trap 'echo bye; exit 0' TERM; echo begun; while :; do sleep 0.1; done", ""));
+    let text = pod("a", "trap 'echo bye; exit 0' TERM; echo begun; while :; do sleep 0.1; done", "");
+    let file = machine.file("pod.yaml", &text.replace("GracePeriodSeconds: 1", "GracePeriodSeconds: 30"));
     let mut child = machine.command(&["run", &file]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
@@ -99,7 +99,7 @@ fn an_interrupt_stops_in_order_and_gives_130() {
     std::io::Read::read_to_string(&mut out, &mut rest).unwrap();
     let said = Said::of(child.wait_with_output().unwrap());
     assert_eq!((said.code, rest.as_str()), (130, "app | bye\n"), "{said:?}");
-    assert!(said.err.contains("stopping: app may take up to 1s to end"), "{}", said.err);
+    assert!(said.err.contains("stopping: app may take up to 30s to end"), "{}", said.err);
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_detached_pod_is_listed_talked_to_described_and_removed() {
     assert!(machine.run(&["ps"]).out.contains("web   1/1    Running"), "{}", machine.run(&["ps"]).out);
     let said = machine.run(&["exec", "web", "--", "sh", "-c", "echo inside; exit 9"]);
     assert_eq!((said.code, said.out.as_str()), (9, "inside\n"), "{said:?}");
-    assert_eq!(machine.run(&["logs", "web"]).out, "begun\n");
+    wait_until("its first line", || machine.run(&["logs", "web"]).out == "begun\n");
     assert_eq!(machine.run(&["ps", "-o", "json", "web"]).json()["status"]["phase"], "Running");
     let said = machine.run(&["rm", "web"]);
     assert_eq!(said.code, 1);
@@ -225,8 +225,10 @@ fn what_a_detached_runner_has_to_warn_of_stands_in_its_log() {
     assert!(log().contains(r#""message":"Running the pod""#), "{}", log());
     // A directory in its place: the status cannot be written there.
     let (status, aside) = (run.join("status.json"), run.join("aside.json"));
-    std::fs::rename(&status, &aside).unwrap();
-    std::fs::create_dir(&status).unwrap();
+    wait_until("no status to come between", || {
+        std::fs::rename(&status, &aside).unwrap();
+        std::fs::create_dir(&status).is_ok()
+    });
     let known: serde_json::Value = serde_json::from_slice(&std::fs::read(aside).unwrap()).unwrap();
     let pid = known["runner"]["pid"].to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());

@@ -9,7 +9,7 @@ use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
-use support::place::{Place, address, get, stopped};
+use support::place::{ANY_PORT, Place, address, get, stopped};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -106,8 +106,7 @@ async fn our_own_mistakes_are_told_with_file_line_and_key_and_end_with_2_or_3() 
     assert!(err.contains("devices.yaml:5:28: devices[0].groups[0].paths[0].path: "), "{err}");
     fs::remove_dir(place.path("kubelet/device-plugins")).unwrap();
     let device = "{resource: example.com/null, groups: [{paths: [{path: /dev/null}]}]}";
-    let (code, _, err) =
-        place.said("outrigger", &["devices", "agent", "--device", device, "--admin", &address()]).await;
+    let (code, _, err) = place.said("outrigger", &["devices", "agent", "--device", device, "--admin", ANY_PORT]).await;
     assert_eq!(code, 3, "{err}");
     assert!(err.contains("set pluginDirectory"), "{err}");
 }
@@ -159,8 +158,7 @@ async fn a_hangup_reads_the_configuration_again_and_a_second_instance_takes_over
     let (file, null) = (place.path("devices.yaml"), "example.com/null");
     let text = |count: u32| {
         format!(
-            "ids: short\nadmin: {}\ndevices: [{{resource: {null}, groups: [{{count: {count}, paths: [{{path: /dev/null}}]}}]}}]",
-            address()
+            "ids: short\nadmin: {ANY_PORT}\ndevices: [{{resource: {null}, groups: [{{count: {count}, paths: [{{path: /dev/null}}]}}]}}]"
         )
     };
     fs::write(&file, text(1)).unwrap();

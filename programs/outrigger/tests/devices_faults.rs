@@ -15,8 +15,8 @@ use outrigger_kubelet_api::device_plugin::registration_client::RegistrationClien
 use outrigger_kubelet_api::device_plugin::{AllocateRequest, ContainerAllocateRequest, RegisterRequest};
 use outrigger_kubelet_api::{Channel, Code, LOCALHOST};
 use rustix::process::Signal;
-use support::place::{Agent, Place, address};
-use support::site::LIMIT;
+use support::place::{ANY_PORT, Agent, Place};
+use support::site::{LIMIT, copy_executable};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::Command;
@@ -143,7 +143,7 @@ fn opened(place: &Place) {
 fn as_nobody(place: &Place, args: &[&str]) -> Command {
     let program = place.path("program");
     if !program.exists() && fs::hard_link(env!("CARGO_BIN_EXE_outrigger"), &program).is_err() {
-        fs::copy(env!("CARGO_BIN_EXE_outrigger"), &program).unwrap();
+        copy_executable(env!("CARGO_BIN_EXE_outrigger"), &program);
     }
     let mut command = place.command("outrigger", args);
     if rustix::process::geteuid().is_root() {
@@ -166,7 +166,7 @@ async fn a_directory_that_is_missing_or_cannot_be_written_ends_check_and_agent_w
     let directory = place.path("kubelet/device-plugins");
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o555)).unwrap();
     for command in ["check", "agent"] {
-        let args = ["devices", command, "--config", "devices.yaml", "--admin", &address()];
+        let args = ["devices", command, "--config", "devices.yaml", "--admin", ANY_PORT];
         let output = timeout(LIMIT, as_nobody(&place, &args).output()).await.expect("it ends").unwrap();
         let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         let is_told = said.contains("device-plugins") && said.contains("Permission denied");

@@ -12,7 +12,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use outrigger_stub_kubelet::StubKubelet;
-use support::place::{Agent, Place, address};
+use support::place::{ANY_PORT, Agent, Place};
 use support::site::LIMIT;
 use tokio::time::sleep;
 
@@ -67,7 +67,7 @@ fn ten_resources() -> String {
 async fn agent(place: &Place, audit: &str) -> (Agent, StubKubelet) {
     // A directory of its own: what comes and goes beside the one that holds the file wakes whoever watches for that.
     fs::create_dir(place.path("etc")).unwrap();
-    let text = format!("ids: short\naudit: {audit}\nadmin: {}\ndevices:\n{}", address(), ten_resources());
+    let text = format!("ids: short\naudit: {audit}\nadmin: {}\ndevices:\n{}", ANY_PORT, ten_resources());
     fs::write(place.path("etc/devices.yaml"), text).unwrap();
     let kubelet = place.kubelet().await;
     let command = place.command("outrigger", &["devices", "agent", "--config", "etc/devices.yaml"]);

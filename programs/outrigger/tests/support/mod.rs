@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::needless_pass_by_value,
+    clippy::print_stdout,
     reason = "a failure here is a failure of the test"
 )]
 

@@ -1,7 +1,6 @@
 //! One user's pods, run by an executable of their own, so that every process and mount of theirs can be told from all others.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -44,7 +43,7 @@ impl Site {
         let executable = place.path().join("outrigger");
         let built = env!("CARGO_BIN_EXE_outrigger");
         if fs::hard_link(built, &executable).is_err() {
-            fs::copy(built, &executable).unwrap();
+            copy_executable(built, &executable);
         }
         let site = Self { place, user };
         fs::create_dir(site.state()).unwrap();
@@ -95,12 +94,12 @@ impl Site {
 
     /// Runs a command to its end.
     pub fn run(&self, args: &[&str]) -> Said {
-        Said::of(start(self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped())).wait_with_output().unwrap())
+        Said::of(self.command(args).output().unwrap())
     }
 
     /// Starts a command, and leaves what it says unheard.
     pub fn start(&self, args: &[&str]) -> Child {
-        start(self.command(args).stdout(Stdio::null()).stderr(Stdio::null()))
+        self.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
     /// Writes a file beside the state, for a command to read.
@@ -225,14 +224,10 @@ fn limited(kinds: &[&str], executable: &Path) -> Command {
     shell
 }
 
-/// Starts a process. While another test forks, its child has a copied executable open for writing until it executes.
-fn start(command: &mut Command) -> Child {
-    loop {
-        match command.spawn() {
-            Err(busy) if busy.kind() == ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
-            child => return child.unwrap(),
-        }
-    }
+/// Copies an executable. Another process does it: what this one has open for writing, a child that another test starts has
+/// too until it executes something, and what is written to cannot be executed.
+pub fn copy_executable(built: &str, to: &Path) {
+    assert!(Command::new("cp").args([built.as_ref(), to]).status().unwrap().success());
 }
 
 /// Waits for a condition, looking often.
