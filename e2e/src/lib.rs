@@ -7,6 +7,7 @@ pub mod bench;
 pub mod claim;
 pub mod cluster;
 pub mod devices;
+pub mod executable;
 pub mod golden;
 pub mod groups;
 pub mod node;

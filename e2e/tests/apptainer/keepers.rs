@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::Duration;
 
 use outrigger_e2e::claim;
 use serde_json::json;
 
-use crate::life::{running, within};
+use crate::life::{LIMIT, running, within};
 use crate::pod;
 use crate::sid::{Said, Sid, USER, processes_with};
 
@@ -49,11 +48,11 @@ fn a_killed_runner_leaves_no_process() {
     for user in [USER, 0] {
         let mark = mark(user);
         let mut runner = running(sid.without_namespaces(user, &["run", &deaf(&sid, &mark)]));
-        assert!(processes_with(&mark).len() >= 3);
+        assert!(within(LIMIT, || processes_with(&mark).len() >= 3), "{:?}", processes_with(&mark));
         runner.kill().unwrap();
         runner.wait().unwrap();
         let left = || processes_with(&mark).len() + sid.processes().len();
-        assert!(within(Duration::from_secs(10), || left() == 0), "{:?} {:?}", processes_with(&mark), sid.processes());
+        assert!(within(LIMIT, || left() == 0), "{:?} {:?}", processes_with(&mark), sid.processes());
     }
 }
 
@@ -73,11 +72,11 @@ fn what_a_killed_keeper_leaves_is_ended_by_the_next_command() {
     kill("-KILL", &agents);
     kill("-KILL", &[runner.id().to_string()]);
     runner.wait().unwrap();
-    assert!(!processes_with(&mark).is_empty(), "nothing was left to be ended");
+    assert!(within(LIMIT, || !processes_with(&mark).is_empty()), "nothing was left to be ended");
     // Outside of the user namespace that took the right away: a sibling of it may not look into its processes.
     let listed = sid.run(USER, &["ps", "--output", "json"]);
     assert!(listed.out.contains("ContainerStatusUnknown"), "{listed:#?}");
-    assert!(within(Duration::from_secs(10), || processes_with(&mark).is_empty()), "{:?}", processes_with(&mark));
+    assert!(within(LIMIT, || processes_with(&mark).is_empty()), "{:?}", processes_with(&mark));
 }
 
 /// The agents below a process, in it and in its containers.

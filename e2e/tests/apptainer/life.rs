@@ -2,9 +2,13 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::pod;
-use crate::sid::{Sid, USER, processes_with};
+use crate::sid::{Sid, USER, processes_with, who_sees_a_mount};
+
+/// How long anything may take that is waited for.
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// A pod in the foreground of a process that can be killed, once its container has said `up`.
 pub fn running(mut run: Command) -> Child {
@@ -20,7 +24,7 @@ fn commands_run_beside_the_main_process_and_a_stop_is_in_order() {
     let sid = Sid::new();
     let script = "trap \"echo leaving; exit 5\" TERM; echo up; while :; do sleep 0.1; done";
     let text = pod("busy", &sid.tree(), &[&format!("command: [sh, -c, '{script}']"), "env: [{name: A, value: b c}]"]);
-    let manifest = sid.file("busy.yaml", &text);
+    let manifest = sid.file("busy.yaml", &text.replace("GracePeriodSeconds: 2", "GracePeriodSeconds: 30"));
     let started = sid.run(USER, &["run", "--detach", &manifest]);
     assert_eq!(started.code, 0, "{started:#?}");
     let told = sid.run(USER, &["exec", "busy", "--", "sh", "-c", "echo $A $FROM_IMAGE; touch /made; exit 7"]);
@@ -47,14 +51,16 @@ fn a_killed_runner_leaves_no_process_and_no_mount() {
         let script = format!("setsid sleep {mark} & echo up; exec sleep {mark}");
         let manifest = sid.file("killed.yaml", &pod("killed", &image, &[&format!("command: [sh, -c, '{script}']")]));
         let mut runner = running(sid.outrigger(user, &["run", &manifest]));
-        assert_eq!(processes_with(&format!("sleep {mark}")).len(), 2);
+        let sleeping = || processes_with(&format!("sleep {mark}"));
+        assert!(within(LIMIT, || sleeping().len() == 2), "{:?}", sleeping());
+        let folder = sid.path("").display().to_string();
+        assert!(!who_sees_a_mount(&folder).is_empty());
         runner.kill().unwrap();
         runner.wait().unwrap();
         // The kernel ends a process namespace without anyone to wait for; what is left after this much is a leak.
         let left = || processes_with(&mark).len() + sid.processes().len();
-        assert!(within(std::time::Duration::from_secs(10), || left() == 0), "{:?}", sid.processes());
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        assert!(!mounts.contains(&sid.path("").display().to_string()), "{mounts}");
+        assert!(within(LIMIT, || left() == 0), "{:?} {:?}", processes_with(&mark), sid.processes());
+        assert!(within(LIMIT, || who_sees_a_mount(&folder).is_empty()), "{:?}", who_sees_a_mount(&folder));
         let listed = sid.run(user, &["ps", "--output", "json"]);
         assert!(!listed.out.contains("\"Running\""), "{listed:#?}");
         let removed = sid.run(user, &["rm", "killed"]);
@@ -63,13 +69,13 @@ fn a_killed_runner_leaves_no_process_and_no_mount() {
 }
 
 /// Whether it becomes true within this time. The end of somebody else's child cannot be awaited.
-pub fn within(limit: std::time::Duration, holds: impl Fn() -> bool) -> bool {
-    let end = std::time::Instant::now() + limit;
+pub fn within(limit: Duration, holds: impl Fn() -> bool) -> bool {
+    let end = Instant::now() + limit;
     while !holds() {
-        if std::time::Instant::now() > end {
+        if Instant::now() > end {
             return false;
         }
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(2));
     }
     true
 }

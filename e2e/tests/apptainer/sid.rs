@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use outrigger_e2e::groups;
+use outrigger_e2e::{executable, groups};
 use serde_json::Value;
 
 /// The ordinary user of the root.
@@ -21,10 +21,10 @@ impl Sid {
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("outrigger-sid-").tempdir_in("/tmp").unwrap();
         fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
-        let executable = told("OUTRIGGER_BIN");
+        let built = told("OUTRIGGER_BIN");
         // Where it was built may be closed to others.
         let place = folder.path().join("outrigger");
-        fs::hard_link(&executable, &place).or_else(|_| fs::copy(&executable, &place).map(drop)).unwrap();
+        executable::put(&built, &place).unwrap();
         let sid = Self { folder, enter: told("OUTRIGGER_TEST_SID_ENTER") };
         sid.grow_tree();
         sid
@@ -38,7 +38,7 @@ impl Sid {
         }
         fs::set_permissions(tree.join("tmp"), Permissions::from_mode(0o1777)).unwrap();
         let busybox = told("OUTRIGGER_TEST_SID_ROOT").join("usr/bin/busybox");
-        fs::copy(&busybox, tree.join("bin/busybox")).unwrap();
+        executable::copy(&busybox, &tree.join("bin/busybox")).unwrap();
         let list = Command::new(&busybox).arg("--list").output().unwrap().stdout;
         for name in String::from_utf8(list).unwrap().lines().filter(|name| *name != "busybox") {
             symlink("busybox", tree.join("bin").join(name)).unwrap();
@@ -135,7 +135,7 @@ impl Sid {
     pub fn program(&self, user: u32, built: &str, args: &[&str]) -> Command {
         let place = self.path(Path::new(built).file_name().unwrap().to_str().unwrap());
         if !place.exists() {
-            fs::copy(built, &place).unwrap();
+            executable::put(built.as_ref(), &place).unwrap();
         }
         self.inside(user, &[&[place.to_str().unwrap()], args].concat())
     }
@@ -165,7 +165,14 @@ impl Drop for Sid {
     }
 }
 
-/// The command lines of processes whose command line holds this text.
+/// The processes that see a mount which holds this text: a pod's are in a namespace of its own.
+pub fn who_sees_a_mount(text: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let mounts = |process: &PathBuf| fs::read(process.join("mountinfo")).unwrap_or_default();
+    entries.filter(|process| String::from_utf8_lossy(&mounts(process)).contains(text)).collect()
+}
+
+/// The command lines of processes whose command line holds this text. One that is about to execute something has none.
 pub fn processes_with(text: &str) -> Vec<String> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());

@@ -22,7 +22,7 @@ fn web() -> serde_json::Value {
 
 /// Fetches the page by the service's name, and ends.
 fn client() -> serde_json::Value {
-    let script = "until wget -qO- http://web.default.svc.cluster.local/; do sleep 0.2; done";
+    let script = "until wget -qO- http://web.default.svc.cluster.local/ 2>/dev/null; do sleep 0.2; done";
     let limits = json!({"cpu": "100m", "memory": "64Mi"});
     let container = json!({"name": "client", "image": "localhost/busybox:1", "command": ["sh", "-c", script],
         "resources": {"limits": limits}});
@@ -55,7 +55,8 @@ fn pods_run_and_nothing_of_the_cluster_is_left() {
     let during = machine::look().unwrap();
     assert_eq!(during.symmetric_difference(&before).collect::<Vec<_>>(), Vec::<&String>::new(), "while it runs");
     let processes = machine::processes_in(&namespaces);
-    assert!(8 < processes.len() && machine::still_there(&processes).len() == processes.len(), "{processes:?}");
+    // Some end meanwhile: a request's, an exec's.
+    assert!(8 < machine::still_there(&processes).len(), "{processes:?}");
 
     let (directory, name) = (cluster.directory().to_owned(), cluster.name().to_owned());
     cluster.down().unwrap();

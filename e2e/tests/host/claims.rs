@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use outrigger_e2e::claim;
+use outrigger_e2e::{claim, executable};
 use serde_json::json;
 
 use crate::site::{Site, USERS};
@@ -36,9 +36,9 @@ fn the_lock_of_a_claim_is_free_only_when_the_last_process_is_gone() {
                 let mut runner = Command::new(env!("CARGO_BIN_EXE_hold-claim"));
                 if user != 0 {
                     // Where it was built may be closed to others.
-                    let copy = site.path("hold-claim");
-                    fs::copy(env!("CARGO_BIN_EXE_hold-claim"), &copy).unwrap();
-                    runner = Command::new(copy);
+                    let there = site.path("hold-claim");
+                    executable::put(env!("CARGO_BIN_EXE_hold-claim").as_ref(), &there).unwrap();
+                    runner = Command::new(there);
                 }
                 runner.uid(user).gid(user).arg("host").args([&manifest, &lock]).arg(&directory).current_dir("/");
                 if keepers {

@@ -71,7 +71,7 @@ fn a_later_mount_appears_with_host_to_container_and_not_with_none() {
             propagating("follows", &script("follows"), "HostToContainer"),
             propagating("alone", &script("alone"), "None"),
         ];
-        let more = json!({"containers": containers, "volumes": volumes(&site, &talk), "activeDeadlineSeconds": 20});
+        let more = json!({"containers": containers, "volumes": volumes(&site, &talk), "activeDeadlineSeconds": 120});
         let spec = with(spec(""), more);
         std::thread::scope(|scope| {
             let run = scope.spawn(|| site.run(&spec, &[]));

@@ -78,7 +78,7 @@ fn containers_that_share_processes_see_and_signal_each_other() {
             "shareProcessNamespace": true,
             "containers": containers,
             "volumes": [{"name": "both", "emptyDir": {}}],
-            "activeDeadlineSeconds": 20,
+            "activeDeadlineSeconds": 120,
         });
         let ended = site.run(&with(spec(""), more), &[]);
         assert_eq!(ended.code, 7, "user {user}: {ended:#?}");

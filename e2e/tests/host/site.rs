@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use outrigger_e2e::groups;
+use outrigger_e2e::{executable, groups};
 use serde_json::{Value, json};
 
 /// A user without rights, and its only group.
@@ -32,7 +32,7 @@ impl Site {
         let built = std::env::var_os("OUTRIGGER_BIN").expect("OUTRIGGER_BIN is told by `cargo xtask test`");
         // Where it was built may be closed to others.
         let place = folder.path().join("outrigger");
-        fs::hard_link(&built, &place).or_else(|_| fs::copy(&built, &place).map(drop)).unwrap();
+        executable::put(built.as_ref(), &place).unwrap();
         fs::create_dir(folder.path().join("state")).unwrap();
         chown(folder.path().join("state"), Some(user), Some(user)).unwrap();
         Self { folder, user }
