@@ -33,6 +33,7 @@ pub(crate) use candidates::block_against;
 pub use candidates::{View, in_use};
 pub use contest::may_overlap;
 pub use life::State;
+use life::Trouble;
 pub use list::wire_size;
 pub use reason::Reason;
 
@@ -84,8 +85,8 @@ pub struct List {
     pub resource: Arc<str>,
     /// Which of the rules' resources it is from.
     pub rule: usize,
-    /// What the kubelet is told, sorted by id.
-    pub listed: Vec<Listed>,
+    /// What the kubelet is told, sorted by id. The next decision goes on from the same.
+    pub listed: Arc<Vec<Listed>>,
 }
 
 /// One unit in a list.
@@ -99,6 +100,8 @@ pub struct Listed {
     pub reasons: Vec<Reason>,
     /// Since when it is so.
     pub since: Duration,
+    /// What is remembered of one with which something was wrong lately; none of any other.
+    trouble: Option<Box<Trouble>>,
 }
 
 impl Decision {
@@ -111,8 +114,7 @@ impl Decision {
 impl List {
     /// A unit of it.
     pub fn unit(&self, id: &str) -> Option<&Listed> {
-        let place = self.listed.binary_search_by(|listed| (*listed.unit.id).cmp(id)).ok()?;
-        self.listed.get(place)
+        life::of_id(&self.listed, id)
     }
 }
 
@@ -177,12 +179,8 @@ pub struct Finding {
 /// A unit whose status is another one than before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The resource.
-    pub resource: Arc<str>,
-    /// The id.
-    pub id: Arc<str>,
-    /// What it is called in a sentence.
-    pub name: String,
+    /// What it is, or was.
+    pub unit: Unit,
     /// How it was; none where it is new.
     pub from: Option<Status>,
     /// How it is; none where it has left the list for good.

@@ -23,6 +23,7 @@ pub mod source;
 mod states;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,16 +31,16 @@ use std::time::Duration;
 use anyhow::Context;
 use outrigger_config::Address;
 use outrigger_device_plugin::{DevicePlugin, Place, ResourceName};
-use outrigger_host::{Locks, Watches};
+use outrigger_host::{Locks, Watches, memory};
 use outrigger_runtime::admin::Listener;
 use outrigger_runtime::{LogLevel, Readiness, Tasks, admin, start_logging, stop_on_signals_but_hangup};
 use outrigger_terminal::out;
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::claims::{self, Pods};
 use crate::commands::check::writable;
@@ -57,6 +58,9 @@ use source::Source;
 
 /// How long the tasks have to end after a stop.
 const GRACE: Duration = Duration::from_millis(1950);
+
+/// How long after the start nothing of it is needed any more.
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// How long the first answer about claims is waited for.
 const FIRST_CLAIMS: Duration = Duration::from_millis(200);
@@ -97,6 +101,7 @@ fn run(
     inventory: Inventory,
     log_level: &str,
 ) -> anyhow::Result<()> {
+    memory::share_one_heap();
     let filter = log_level.parse().context("the level of logs")?;
     let log_level = start_logging(filter).context("cannot log")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
@@ -106,9 +111,24 @@ fn run(
             Some(address) => Some(listen(address).await?),
             None => None,
         };
+        let audit = configuration.settings.audit;
         let parts = Parts { source: Arc::new(source), around, configuration, inventory, admin, log_level };
-        serve(parts, stop.token().clone()).await
+        tokio::select! {
+            served = serve(parts, stop.token().clone()) => served,
+            never = economize(audit) => match never {},
+        }
     })
+}
+
+/// Gives back memory that is not needed: once what the start alone has used, and again and again what large decisions leave.
+async fn economize(every: Duration) -> Infallible {
+    sleep(SETTLED).await;
+    let bytes = memory::forget_executable();
+    debug!("Of the executable {bytes} bytes were in memory, most of them for the start alone");
+    loop {
+        memory::forget_freed();
+        sleep(every).await;
+    }
 }
 
 /// What a node agent is made of.
@@ -185,7 +205,7 @@ pub async fn serve(parts: Parts, stop: CancellationToken) -> anyhow::Result<()> 
 
 /// What there is, beside the claims that are known already; their locks are taken, or waited for.
 fn first_look(clerk: &mut Clerk, known: Option<&Pods>, ledger: &mut Ledger) -> Verdict {
-    clerk.look();
+    clerk.look(true);
     if let Some(known) = known {
         ledger.told(known, Duration::ZERO);
     }

@@ -180,7 +180,7 @@ impl Provider for DeviceProvider {
 fn offered<'d>(decision: &'d Decision, resource: &str) -> Vec<&'d Unit> {
     let lists = decision.lists.iter().filter(|list| &*list.resource == resource);
     lists
-        .flat_map(|list| &list.listed)
+        .flat_map(|list| list.listed.iter())
         .filter(|listed| listed.is_healthy())
         .map(|listed: &Listed| &listed.unit)
         .collect()

@@ -41,7 +41,7 @@ fn decision(tree: &HostTree, rules: &Rules) -> Decision {
 }
 
 fn offered(decision: &Decision) -> Vec<String> {
-    let listed = decision.lists.iter().flat_map(|list| &list.listed).filter(|listed| listed.is_healthy());
+    let listed = decision.lists.iter().flat_map(|list| list.listed.iter()).filter(|listed| listed.is_healthy());
     let mut names: Vec<String> = listed.map(|listed| listed.unit.name()).collect();
     names.sort();
     names
@@ -150,7 +150,7 @@ fn twins_are_two_units_with_ids_that_last() {
     let tty = one(Select::Usb(vec![UsbRule { child: Some(Child::Tty), ..UsbRule::default() }]));
     let ids = |tree: &str| {
         let decision = decision(&HostTree::named(tree), &tty);
-        let listed = decision.lists.into_iter().flat_map(|list| list.listed);
+        let listed = decision.lists.iter().flat_map(|list| list.listed.iter());
         listed.map(|listed| listed.unit.id.to_string()).collect::<std::collections::BTreeSet<String>>()
     };
     assert_eq!(ids("serial-twins").len(), 4);

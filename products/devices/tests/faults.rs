@@ -185,7 +185,7 @@ fn decided(root: &Path) -> Decision {
 }
 
 fn offered(decision: &Decision) -> Vec<String> {
-    let listed = decision.lists.iter().flat_map(|list| &list.listed).filter(|listed| listed.is_healthy());
+    let listed = decision.lists.iter().flat_map(|list| list.listed.iter()).filter(|listed| listed.is_healthy());
     listed.map(|listed| listed.unit.name()).collect()
 }
 

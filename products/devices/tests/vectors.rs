@@ -171,7 +171,7 @@ fn permissions_are_those_of_the_generic_device_plugin() {
         ("{paths: [{path: /dev/fuse, permissions: r}]}", "r"),
         ("{count: 2, paths: [{path: /dev/fuse, permissions: rw, limit: 3}]}", "rw"),
     ] {
-        for listed in &decided(&["/dev/fuse"], group).lists[0].listed {
+        for listed in decided(&["/dev/fuse"], group).lists[0].listed.iter() {
             let Give::Node { permissions: given, .. } = &listed.unit.body.parts[0].give else { panic!("{listed:?}") };
             assert_eq!(given, permissions, "{group}");
         }
@@ -183,7 +183,7 @@ fn pairs_of_paths_are_those_of_the_generic_device_plugin() {
     let files = ["/dev/a0", "/dev/a1", "/dev/a2", "/dev/a3", "/dev/b0", "/dev/b1"];
     let decision = decided(&files, "{paths: [{path: /dev/a*}, {path: /dev/b*, limit: 3}]}");
     let mut pairs: Vec<Vec<String>> = Vec::new();
-    for listed in &decision.lists[0].listed {
+    for listed in decision.lists[0].listed.iter() {
         pairs.push(listed.unit.body.parts.iter().filter_map(|part| part.give.host_path().map(str::to_owned)).collect());
     }
     pairs.sort();

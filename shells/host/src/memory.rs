@@ -1,9 +1,12 @@
-//! What a process keeps in memory of its own executable.
+//! What a process keeps in memory and does not need.
 //!
-//! The kernel maps an executable's pages in as they are used, each with fifteen beside it (`fault_around_bytes`), and takes
+//! Of its own executable: the kernel maps an executable's pages in as they are used, each with fifteen beside it (`fault_around_bytes`), and takes
 //! none out again while memory is free. So a process that runs for months keeps what only its start has used.
 //!
-//! What it does not do: it gives nothing back that was written to. Pages that are used again come back by themselves, from
+//! Of what was allocated and freed: the C library's heap ends where the last piece in use lies, and what is free below stays.
+//! And each thread that finds a heap in use takes another one, with free room of its own.
+//!
+//! What it does not do: of the executable it gives nothing back that was written to. Pages that are used again come back by themselves, from
 //! the page cache, which other processes of the same executable share.
 #![allow(unsafe_code)]
 
@@ -26,6 +29,19 @@ pub fn forget_executable() -> u64 {
         done.map_or(0, |()| mapping.resident)
     });
     forgotten.sum()
+}
+
+/// Lets all threads allocate from one heap. For a process in which one thread allocates much and others little; to be called
+/// before any other is started.
+pub fn share_one_heap() {
+    // SAFETY: it sets a number of the C library (`mallopt(3)`), which nobody reads yet beside this thread.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
+/// Gives the pages of the heap back that hold nothing in use.
+pub fn forget_freed() {
+    // SAFETY: it touches only what is free, under the heap's own lock (`malloc_trim(3)`).
+    unsafe { libc::malloc_trim(0) };
 }
 
 /// A mapping: its addresses, and how many of its bytes are in memory.

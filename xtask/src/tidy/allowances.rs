@@ -7,7 +7,7 @@ use super::source::Tree;
 const UNSAFE: &[(&str, &str)] = &[
     ("shells/host-launcher/src/agent/sys.rs", "system calls of the init, between fork and exec"),
     ("shells/host-launcher/src/host/sys.rs", "starting the agent"),
-    ("shells/host/src/memory.rs", "giving back the pages of the executable"),
+    ("shells/host/src/memory.rs", "giving back memory that is not needed"),
     ("shells/host/src/sys.rs", "what the kernel tells, in the runtime"),
     ("shells/runtime/src/signals.rs", "signal handlers"),
 ];

@@ -59,7 +59,7 @@ fn claimed(input: &Input<'_>, seen: &Candidates) -> Vec<bool> {
         let (resource, part) = (&*unit.body.resource, unit.body.parts.first());
         let (name, key) = part.map_or(("", None), |part| (&*part.name, Some((part.kind, part.name.clone()))));
         unit.ids.iter().filter(|id| is_held(resource, id)).any(|id| {
-            let before = input.previous.life(resource, id);
+            let before = input.previous.listed(resource, id);
             let has_come = !key.as_ref().is_some_and(|key| seen.stayed.contains(key));
             before.is_none() || input.previous.has(resource, id, name) || has_come
         })

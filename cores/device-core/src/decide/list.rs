@@ -1,12 +1,14 @@
 //! The lists, the findings and the changes, from candidates and from what was.
 
-use std::collections::BTreeMap;
+use std::cell::LazyCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter::repeat_with;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::candidates::{Candidate, Candidates};
 use super::contest::Contested;
-use super::life::{Life, Look, State};
+use super::life::{Look, State, of_id};
 use super::orphans::Orphans;
 use super::regrouped::Regrouped;
 use super::{Change, Decision, Finding, Input, List, Listed, Reason, Status};
@@ -17,8 +19,8 @@ use crate::unit::{Body, Unit};
 /// The kubelet's limit of one message, in bytes: gRPC's default.
 const LIST_LIMIT: usize = 4 * 1024 * 1024;
 
-/// Lives by resource and id.
-type Lives = BTreeMap<Arc<str>, BTreeMap<Arc<str>, Life>>;
+/// What each resource lists, or is about to.
+type ByResource<L> = BTreeMap<Arc<str>, L>;
 
 /// What replicas of one body must have in common to be one finding.
 type Alike<'l> = (*const Body, Status, Duration, &'l [Reason]);
@@ -28,7 +30,8 @@ struct Making<'m> {
     input: &'m Input<'m>,
     orphans: Orphans<'m>,
     regrouped: Regrouped,
-    lives: Lives,
+    /// Sorted by id, once all is in.
+    listed: ByResource<Vec<Listed>>,
     findings: Vec<Finding>,
     changes: Vec<Change>,
 }
@@ -39,34 +42,40 @@ pub(super) fn make(input: &Input<'_>, contested: Contested) -> Decision {
     let Candidates { resources, units, others, identities, missing, .. } = seen;
     let (orphans, regrouped) = (Orphans::of(input, &units), Regrouped::of(input, &units));
     let (findings, changes) = (Vec::new(), Vec::new());
-    let mut making = Making { input, orphans, regrouped, lives: Lives::new(), findings, changes };
+    let mut making = Making { input, orphans, regrouped, listed: ByResource::new(), findings, changes };
     for (unit, reasons) in units.iter().zip(withheld) {
         making.add(unit, &reasons);
     }
+    making.sort();
     making.keep_the_vanished(&units, &resources);
     let lists = making.lists(resources);
-    making.note_changes();
-    let Making { lives, mut findings, mut changes, .. } = making;
+    let filled = lists.iter().filter(|list| !list.listed.is_empty());
+    let left: ByResource<_> = filled.map(|list| (Arc::clone(&list.resource), Arc::clone(&list.listed))).collect();
+    making.note_changes(&left);
+    let Making { mut findings, mut changes, .. } = making;
     findings.extend(others);
     findings.sort_by(|a, b| {
         (a.kind, &a.name, &a.resource, a.status, &a.ids).cmp(&(b.kind, &b.name, &b.resource, b.status, &b.ids))
     });
     drop_answered(&mut findings);
-    changes.sort_by(|a, b| (&a.resource, &a.id).cmp(&(&b.resource, &b.id)));
-    let again = lives.iter().flat_map(|(resource, lives)| lives.iter().map(move |(id, life)| (resource, id, life)));
-    let again = again.filter_map(|(resource, id, life)| life.next(policy(input, life), claimed(input, resource, id)));
+    changes.sort_by(|a, b| (&a.unit.body.resource, &a.unit.id).cmp(&(&b.unit.body.resource, &b.unit.id)));
+    let all = left.values().flat_map(|listed| listed.iter());
+    let again = all.filter_map(|listed| {
+        let Unit { id, body, .. } = &listed.unit;
+        listed.next(policy(input, listed), claimed(input, &body.resource, id))
+    });
     let again = again.filter(|moment| *moment > input.now).min();
-    Decision { lists, findings, again, missing, changes, next: State { lives, identities } }
+    Decision { lists, findings, again, missing, changes, next: State { lists: left, identities } }
 }
 
-fn policy<'i>(input: &Input<'i>, life: &Life) -> &'i HealthPolicy {
+fn policy<'i>(input: &Input<'i>, listed: &Listed) -> &'i HealthPolicy {
     const DEFAULT: &HealthPolicy = &HealthPolicy {
         unhealthy_after: 3,
         healthy_after: Duration::from_secs(10),
         vanish_grace: Duration::from_secs(300),
         every: Duration::from_secs(10),
     };
-    input.rules.resources.get(life.unit.body.rule).map_or(DEFAULT, |resource: &Resource| &resource.health)
+    input.rules.resources.get(listed.unit.body.rule).map_or(DEFAULT, |resource: &Resource| &resource.health)
 }
 
 fn claimed(input: &Input<'_>, resource: &str, id: &str) -> bool {
@@ -78,8 +87,8 @@ impl Making<'_> {
     fn add(&mut self, candidate: &Candidate, withheld: &[Reason]) {
         let Candidate { body, ids, against, .. } = candidate;
         let mut apart: Vec<(Arc<str>, Vec<Reason>)> = Vec::new();
-        let mut listed = false;
-        let elsewhere = self.others(candidate);
+        let mut is_listed = false;
+        let elsewhere = self.others(candidate).into_iter().chain(repeat_with(|| None));
         for ((replica, id), elsewhere) in (0..).zip(ids).zip(elsewhere) {
             let unit = Unit { id: Arc::clone(id), replica, body: Arc::clone(body) };
             if !withheld.is_empty() || elsewhere.is_some() {
@@ -93,26 +102,35 @@ impl Making<'_> {
                 ([], failing) => Look::Failing(failing),
                 (broken, _) => Look::Broken(broken),
             };
-            let before = self.input.previous.life(&body.resource, id).cloned();
-            let life = match before {
-                Some(mut life) => {
-                    life.unit = unit;
-                    let policy = policy(self.input, &life);
-                    life.step(look, policy, self.input.now)
+            let before = self.input.previous.listed(&body.resource, id).cloned();
+            let listed = match before {
+                Some(before) => {
+                    let listed = Listed { unit, ..before };
+                    let policy = policy(self.input, &listed);
+                    listed.step(look, policy, self.input.now)
                 }
-                None => Life::new(unit, look, self.input.now),
+                None => Listed::new(unit, look, self.input.now),
             };
-            self.lives.entry(Arc::clone(&body.resource)).or_default().insert(Arc::clone(id), life);
-            listed = true;
+            self.listed.entry(Arc::clone(&body.resource)).or_default().push(listed);
+            is_listed = true;
         }
-        if !apart.is_empty() || !listed {
+        if !apart.is_empty() || !is_listed {
             self.add_withheld(body, apart);
         }
     }
 
-    /// Of each replica that no pod has, who else has it; a claim under another name takes one that nobody else has.
+    fn sort(&mut self) {
+        for listed in self.listed.values_mut() {
+            listed.sort_by(|one, other| one.unit.id.cmp(&other.unit.id));
+        }
+    }
+
+    /// Of each replica that no pod has, who else has it; nothing where nobody has anything. A claim under another name takes one that nobody else has.
     fn others(&self, candidate: &Candidate) -> Vec<Option<Reason>> {
         let Candidate { body, ids, .. } = candidate;
+        if self.input.claims.elsewhere.is_empty() && self.regrouped.is_empty() && self.orphans.is_empty() {
+            return Vec::new();
+        }
         let is_claimed = |id: &str| claimed(self.input, &body.resource, id);
         let other = |(replica, id): (u32, &Arc<str>)| {
             let unit = Unit { id: Arc::clone(id), replica, body: Arc::clone(body) };
@@ -149,28 +167,40 @@ impl Making<'_> {
 
     /// What was listed and is not there any more stays listed until its grace ends, and as long as it is claimed.
     fn keep_the_vanished(&mut self, units: &[Candidate], resources: &[(Arc<str>, usize)]) {
-        let mut seen: BTreeMap<&str, std::collections::BTreeSet<&str>> = BTreeMap::new();
-        for unit in units {
-            seen.entry(&unit.body.resource).or_default().extend(unit.ids.iter().map(|id| &**id));
-        }
-        let input = self.input;
-        for (resource, lives) in &input.previous.lives {
+        let seen = LazyCell::new(|| {
+            let mut seen: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+            for unit in units {
+                seen.entry(&unit.body.resource).or_default().extend(unit.ids.iter().map(|id| &**id));
+            }
+            seen
+        });
+        let (input, mut kept) = (self.input, Vec::new());
+        for (resource, before) in &input.previous.lists {
             let rule = resources.iter().find(|(name, _)| name == resource).map(|(_, rule)| *rule);
-            for (id, life) in lives {
-                let is_listed = self.lives.get(resource).is_some_and(|lives| lives.contains_key(id));
+            for before in before.iter() {
+                let id = &before.unit.id;
+                if self.listed.get(resource).is_some_and(|listed| of_id(listed, id).is_some()) {
+                    continue;
+                }
                 let is_withheld = seen.get(&**resource).is_some_and(|ids| ids.contains(&**id));
                 let is_claimed = claimed(input, resource, id);
-                let of_rule = rule.or_else(|| self.rule_of_match(life));
-                let Some(rule) = of_rule.filter(|_| !is_listed && (is_claimed || !is_withheld)) else { continue };
+                let of_rule = rule.or_else(|| self.rule_of_match(before));
+                let Some(rule) = of_rule.filter(|_| is_claimed || !is_withheld) else { continue };
                 let policy = &input.rules.resources[rule].health;
                 // What a pod has is told as unhealthy where it would be withheld.
                 let reasons = if is_withheld { self.reasons(resource, id) } else { Vec::new() };
                 let look = if reasons.is_empty() { Look::Gone } else { Look::Broken(&reasons) };
-                let life = life.clone().step(look, policy, input.now);
-                if is_claimed || !life.is_over(policy, input.now) {
-                    self.lives.entry(Arc::clone(resource)).or_default().insert(Arc::clone(id), life);
+                let listed = before.clone().step(look, policy, input.now);
+                if is_claimed || !listed.is_over(policy, input.now) {
+                    kept.push((Arc::clone(resource), listed));
                 }
             }
+        }
+        if !kept.is_empty() {
+            for (resource, listed) in kept {
+                self.listed.entry(resource).or_default().push(listed);
+            }
+            self.sort();
         }
     }
 
@@ -181,98 +211,84 @@ impl Making<'_> {
     }
 
     /// The rule of a match whose resource is gone with it, as long as the configuration has that rule.
-    fn rule_of_match(&self, life: &Life) -> Option<usize> {
-        let rule = life.unit.body.rule;
+    fn rule_of_match(&self, listed: &Listed) -> Option<usize> {
+        let rule = listed.unit.body.rule;
         self.input.rules.resources.get(rule).filter(|resource| resource.per_match).map(|_| rule)
     }
 
     /// The list of each resource, no longer than the kubelet takes.
     fn lists(&mut self, mut resources: Vec<(Arc<str>, usize)>) -> Vec<List> {
-        for (resource, lives) in &self.lives {
+        for (resource, listed) in &self.listed {
             if !resources.iter().any(|(name, _)| name == resource) {
-                let rule = lives.values().next().map_or(0, |life| life.unit.body.rule);
+                let rule = listed.first().map_or(0, |listed| listed.unit.body.rule);
                 resources.push((Arc::clone(resource), rule));
             }
         }
         let mut lists = Vec::new();
         for (resource, rule) in resources {
             let over = self.over_full(&resource);
-            let mut lives = self.lives.remove(&resource).unwrap_or_default();
-            for id in over {
-                let Some(life) = lives.remove(&id) else { continue };
-                self.findings.push(finding(&life.unit.body, vec![id], Status::Withheld, vec![Reason::ListFull], None));
+            let mut listed = self.listed.remove(&resource).unwrap_or_default();
+            for one in listed.extract_if(.., |listed| over.contains(&listed.unit.id)) {
+                let Unit { id, body, .. } = one.unit;
+                self.findings.push(finding(&body, vec![id], Status::Withheld, vec![Reason::ListFull], None));
             }
-            self.add_listed(&lives);
-            let listed = lives.values().map(|life| Listed {
-                unit: life.unit.clone(),
-                status: life.status,
-                reasons: life.reasons.clone(),
-                since: life.since,
-            });
-            lists.push(List { resource: Arc::clone(&resource), rule, listed: listed.collect() });
-            if !lives.is_empty() {
-                self.lives.insert(resource, lives);
-            }
+            listed.shrink_to_fit();
+            self.add_listed(&listed);
+            lists.push(List { resource, rule, listed: Arc::new(listed) });
         }
         lists
     }
 
     /// What does not fit into one message: first what is new, in the order of ids.
-    fn over_full(&self, resource: &Arc<str>) -> Vec<Arc<str>> {
-        let Some(lives) = self.lives.get(resource) else { return Vec::new() };
-        let size = |(id, life): (&Arc<str>, &Life)| wire_size(id.len(), &life.unit.body.numa);
-        let total: usize = lives.iter().map(size).sum();
+    fn over_full(&self, resource: &Arc<str>) -> BTreeSet<Arc<str>> {
+        let Some(listed) = self.listed.get(resource) else { return BTreeSet::new() };
+        let size = |listed: &Listed| wire_size(listed.unit.id.len(), &listed.unit.body.numa);
+        let total: usize = listed.iter().map(size).sum();
         if total <= LIST_LIMIT {
-            return Vec::new();
+            return BTreeSet::new();
         }
-        let is_new = |id: &str| self.input.previous.life(resource, id).is_none();
-        let mut order: Vec<(&Arc<str>, &Life)> = lives.iter().collect();
-        order.sort_by_key(|(id, _)| (!claimed(self.input, resource, id), is_new(id)));
+        let is_new = |id: &str| self.input.previous.listed(resource, id).is_none();
+        let mut order: Vec<&Listed> = listed.iter().collect();
+        order.sort_by_key(|listed| (!claimed(self.input, resource, &listed.unit.id), is_new(&listed.unit.id)));
         let mut used = 0;
-        let beyond = order.into_iter().skip_while(|entry| {
-            used += size(*entry);
+        let beyond = order.into_iter().skip_while(|listed| {
+            used += size(listed);
             used <= LIST_LIMIT
         });
-        beyond.map(|(id, _)| Arc::clone(id)).collect()
+        beyond.map(|listed| Arc::clone(&listed.unit.id)).collect()
     }
 
     /// Replicas that are alike are one finding.
-    fn add_listed(&mut self, lives: &BTreeMap<Arc<str>, Life>) {
+    fn add_listed(&mut self, listed: &[Listed]) {
         let mut alike: BTreeMap<Alike<'_>, (&Body, Vec<Arc<str>>)> = BTreeMap::new();
-        for (id, life) in lives {
-            let key = (Arc::as_ptr(&life.unit.body), life.status, life.since, &*life.reasons);
-            alike.entry(key).or_insert_with(|| (&life.unit.body, Vec::new())).1.push(Arc::clone(id));
+        for Listed { unit, status, reasons, since, .. } in listed {
+            let key = (Arc::as_ptr(&unit.body), *status, *since, &**reasons);
+            alike.entry(key).or_insert_with(|| (&unit.body, Vec::new())).1.push(Arc::clone(&unit.id));
         }
-        for ((_, status, since, reasons), (body, ids)) in alike {
+        for ((_, status, since, reasons), (body, mut ids)) in alike {
+            ids.shrink_to_fit();
             self.findings.push(finding(body, ids, status, reasons.to_vec(), Some(since)));
         }
     }
 
     /// What is another way than before.
-    fn note_changes(&mut self) {
-        for (resource, lives) in &self.lives {
-            for (id, life) in lives {
-                let from = self.input.previous.life(resource, id).map(|before| before.status);
-                if from != Some(life.status) {
-                    let (name, reasons) = (life.unit.name(), life.reasons.clone());
-                    let (resource, id) = (Arc::clone(resource), Arc::clone(id));
-                    self.changes.push(Change { resource, id, name, from, to: Some(life.status), reasons });
-                }
+    fn note_changes(&mut self, now: &ByResource<Arc<Vec<Listed>>>) {
+        for listed in now.values().flat_map(|listed| listed.iter()) {
+            let Listed { unit, status, reasons, .. } = listed;
+            let from = self.input.previous.listed(&unit.body.resource, &unit.id).map(|before| before.status);
+            if from != Some(*status) {
+                self.changes.push(Change { unit: unit.clone(), from, to: Some(*status), reasons: reasons.clone() });
             }
         }
-        for (resource, lives) in &self.input.previous.lives {
-            for (id, life) in lives {
-                if self.lives.get(resource).is_some_and(|lives| lives.contains_key(id)) {
-                    continue;
-                }
-                let withheld = self
-                    .findings
-                    .iter()
-                    .find(|finding| finding.resource.as_ref() == Some(resource) && finding.ids.contains(id));
-                let (resource, id, name) = (Arc::clone(resource), Arc::clone(id), life.unit.name());
+        for (resource, before) in &self.input.previous.lists {
+            let is_listed = |id: &str| now.get(resource).is_some_and(|listed| of_id(listed, id).is_some());
+            for Listed { unit, status, .. } in before.iter().filter(|before| !is_listed(&before.unit.id)) {
+                let is_it =
+                    |finding: &&Finding| finding.resource.as_ref() == Some(resource) && finding.ids.contains(&unit.id);
+                let withheld = self.findings.iter().find(is_it);
                 let to = withheld.map(|finding| finding.status);
                 let reasons = withheld.map(|finding| finding.reasons.clone()).unwrap_or_default();
-                self.changes.push(Change { resource, id, name, from: Some(life.status), to, reasons });
+                self.changes.push(Change { unit: unit.clone(), from: Some(*status), to, reasons });
             }
         }
     }
@@ -295,7 +311,7 @@ fn finding(body: &Body, ids: Vec<Arc<str>>, status: Status, reasons: Vec<Reason>
 
 /// A device that some rule makes a unit of needs no finding of another rule that only nearly matches.
 fn drop_answered(findings: &mut Vec<Finding>) {
-    let answered: std::collections::BTreeSet<(crate::ids::Kind, String)> = findings
+    let answered: BTreeSet<(crate::ids::Kind, String)> = findings
         .iter()
         .filter(|finding| finding.resource.is_some())
         .map(|finding| (finding.kind, finding.name.clone()))

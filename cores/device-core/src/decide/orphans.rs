@@ -47,6 +47,11 @@ impl<'o> Orphans<'o> {
         Self { by_base }
     }
 
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_base.is_empty()
+    }
+
     /// Who has replicas of this under another name. Where it may be shared with other resources, nobody.
     pub(super) fn of_unit(&self, rules: &Rules, body: &Body, ids: &[Arc<str>]) -> Vec<&'o str> {
         let resource = rules.resources.get(body.rule);

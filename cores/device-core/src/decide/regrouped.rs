@@ -44,9 +44,9 @@ impl Regrouped {
         }
         let ids = units.iter().flat_map(|unit| unit.ids.iter().map(|id| (&*unit.body.resource, &**id)));
         let made: BTreeSet<(&str, &str)> = ids.collect();
-        let lives = input.previous.lives.values().flat_map(BTreeMap::values);
+        let listed = input.previous.lists.values().flat_map(|list| list.iter());
         let mut regrouped = Self::default();
-        for unit in lives.map(|life| &life.unit) {
+        for unit in listed.map(|listed| &listed.unit) {
             let resource = &unit.body.resource;
             let who = held.get(&(resource.to_string(), unit.id.to_string()));
             let Some(who) = who.filter(|_| !made.contains(&(&**resource, &*unit.id))) else { continue };
@@ -61,6 +61,11 @@ impl Regrouped {
             }
         }
         regrouped
+    }
+
+    /// Whether nobody has anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_device.is_empty() && self.by_lock.is_empty()
     }
 
     /// Who has something of this.

@@ -13,7 +13,7 @@ use outrigger_device_core::unit::Unit;
 use crate::values::{any_disk, child, disk, disks, first, found, group, mount, one, paths, rules, stick, usb};
 
 fn units(rules: &Rules, picture: &Picture) -> Vec<Unit> {
-    first(rules, picture).lists.iter().flat_map(|list| &list.listed).map(|listed| listed.unit.clone()).collect()
+    first(rules, picture).lists.iter().flat_map(|list| list.listed.iter()).map(|listed| listed.unit.clone()).collect()
 }
 
 fn refusals(rules: &Rules, unit: &Unit, fresh: &Picture, when: When) -> Vec<String> {

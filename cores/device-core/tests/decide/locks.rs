@@ -97,7 +97,7 @@ fn units(group: Group, name: &str, learned: bool) -> Vec<Unit> {
     // Whoever replaces generic-device-plugin withholds nothing that rules share.
     let resource = Resource { dialect: Dialect::Gdp, ..Resource::new(name, vec![group]) };
     let decision = first(&rules(vec![resource]), &machine(learned));
-    decision.lists.iter().flat_map(|list| &list.listed).map(|listed| listed.unit.clone()).collect()
+    decision.lists.iter().flat_map(|list| list.listed.iter()).map(|listed| listed.unit.clone()).collect()
 }
 
 fn atoms(unit: &Unit) -> BTreeSet<&'static str> {
@@ -243,11 +243,11 @@ fn two_resources_may_have_one_mount_and_not_one_file() {
         first(&rules(vec![resource("a.b/one"), resource("a.b/other")]), &picture)
     };
     let mount = of(PathKind::Mount);
-    let units: Vec<&Unit> = mount.lists.iter().flat_map(|list| &list.listed).map(|listed| &listed.unit).collect();
+    let units: Vec<&Unit> = mount.lists.iter().flat_map(|list| list.listed.iter()).map(|listed| &listed.unit).collect();
     assert_eq!(units.len(), 2);
     assert!(conflicts(units[0], units[1]).is_empty(), "{:?}", units[0].modes());
     assert!(!conflicts(units[0], units[0]).is_empty(), "each is for one pod");
-    assert_eq!(of(PathKind::Device).lists[1].listed, [], "as it is locked by one name");
+    assert!(of(PathKind::Device).lists[1].listed.is_empty(), "as it is locked by one name");
 }
 
 #[test]

@@ -126,7 +126,7 @@ impl World {
                 }
             }
             Step::Take { which } => {
-                let listed = last.iter().flat_map(|last| &last.lists).flat_map(|list| &list.listed);
+                let listed = last.iter().flat_map(|last| &last.lists).flat_map(|list| list.listed.iter());
                 let held = &self.host.claims.held;
                 let is_free = |unit: &Unit| !held.contains_key(&(unit.body.resource.to_string(), unit.id.to_string()));
                 let free: Vec<&Unit> =
@@ -191,7 +191,7 @@ impl World {
     /// No disk is offered beyond its count, nor by two resources that do not share.
     fn check_counts(&self, rules: &Rules, decision: &Decision) -> Result<(), TestCaseError> {
         for disk in self.disks.values() {
-            let listed = decision.lists.iter().flat_map(|list| &list.listed).filter(|listed| listed.is_healthy());
+            let listed = decision.lists.iter().flat_map(|list| list.listed.iter()).filter(|listed| listed.is_healthy());
             let of_it =
                 |unit: &&Unit| unit.body.parts.iter().any(|part| part.name == disk.name || part.name == disk.node);
             let units: Vec<&Unit> = listed.map(|listed| &listed.unit).filter(of_it).collect();
@@ -213,7 +213,7 @@ impl World {
     /// No rule for disks offers a mounted one, unless a pod has it.
     fn check_use(&self, rules: &Rules, decision: &Decision) -> Result<(), TestCaseError> {
         let held = &self.host.claims.held;
-        for listed in decision.lists.iter().flat_map(|list| &list.listed).filter(|listed| listed.is_healthy()) {
+        for listed in decision.lists.iter().flat_map(|list| list.listed.iter()).filter(|listed| listed.is_healthy()) {
             let body = &listed.unit.body;
             let is_disk = matches!(rules.resources[body.rule].groups[body.group].select, Select::Block(_));
             let is_mounted = self.mounted.iter().any(|slot| self.disks[slot].name == body.parts[0].name);

@@ -23,7 +23,7 @@ fn tty() -> Rules {
 }
 
 fn nodes(decision: &outrigger_device_core::decide::Decision) -> Vec<(String, String)> {
-    let parts = decision.lists.iter().flat_map(|list| &list.listed).flat_map(|listed| &listed.unit.body.parts);
+    let parts = decision.lists.iter().flat_map(|list| list.listed.iter()).flat_map(|listed| &listed.unit.body.parts);
     let node = |give: &Give| match give {
         Give::Node { host_path, container_path, .. } => Some((host_path.clone(), container_path.clone())),
         _ => None,

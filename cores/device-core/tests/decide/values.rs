@@ -162,14 +162,14 @@ impl Host {
 /// What the kubelet is told of a resource: names and status.
 pub fn told(decision: &Decision, resource: &str) -> Vec<(String, Status)> {
     let lists = decision.lists.iter().filter(|list| &*list.resource == resource);
-    let mut told: Vec<_> = lists.flat_map(|list| &list.listed).map(|it| (it.unit.name(), it.status)).collect();
+    let mut told: Vec<_> = lists.flat_map(|list| list.listed.iter()).map(|it| (it.unit.name(), it.status)).collect();
     told.sort();
     told
 }
 
 /// The names of what is offered, with each replica.
 pub fn offered(decision: &Decision) -> Vec<String> {
-    let listed = decision.lists.iter().flat_map(|list| &list.listed).filter(|listed| listed.is_healthy());
+    let listed = decision.lists.iter().flat_map(|list| list.listed.iter()).filter(|listed| listed.is_healthy());
     let mut names: Vec<String> = listed.map(|listed| listed.unit.name()).collect();
     names.sort();
     names
@@ -177,7 +177,7 @@ pub fn offered(decision: &Decision) -> Vec<String> {
 
 /// The ids by name.
 pub fn ids(decision: &Decision) -> BTreeMap<String, String> {
-    let listed = decision.lists.iter().flat_map(|list| &list.listed);
+    let listed = decision.lists.iter().flat_map(|list| list.listed.iter());
     listed.map(|listed| (listed.unit.name(), listed.unit.id.to_string())).collect()
 }
 

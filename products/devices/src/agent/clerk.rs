@@ -22,7 +22,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
-use outrigger_device_core::decide::{Claims, Decision, State};
+use outrigger_device_core::decide::{Change, Claims, Decision, State};
 use outrigger_device_core::picture::Picture;
 use outrigger_host::{LockHolder, Locks};
 use tokio::sync::mpsc;
@@ -76,6 +76,8 @@ pub struct Verdict {
     pub decided: Decided,
     /// What each resource offers by it.
     pub lists: Lists,
+    /// What it changes, to be told once: the decision itself holds no changes.
+    pub changes: Vec<Change>,
 }
 
 /// What the clerk comes back with.
@@ -85,8 +87,8 @@ pub enum Done {
     Looked {
         /// Where changes of what was looked at show.
         followed: Followed,
-        /// Who else has locks.
-        elsewhere: Elsewhere,
+        /// Who else has locks, where that was looked at too.
+        elsewhere: Option<Elsewhere>,
     },
     /// The locks have been looked at.
     LocksSeen {
@@ -153,11 +155,14 @@ impl Clerk {
         self.former = news.former.unwrap_or_else(|| std::mem::take(&mut self.former));
     }
 
-    /// Looks at the machine.
-    pub fn look(&mut self) -> Done {
+    /// Looks at the machine, and perhaps at the locks too.
+    pub fn look(&mut self, with_locks: bool) -> Done {
         self.picture = self.inventory.picture();
-        self.look_at_locks();
-        Done::Looked { followed: Followed::of(&self.inventory), elsewhere: Arc::clone(&self.elsewhere) }
+        let elsewhere = with_locks.then(|| {
+            self.look_at_locks();
+            Arc::clone(&self.elsewhere)
+        });
+        Done::Looked { followed: Followed::of(&self.inventory), elsewhere }
     }
 
     /// Looks at the locks alone.
@@ -207,14 +212,20 @@ impl Clerk {
             self.claims.elsewhere.extend(standing.into_iter().map(|(name, holder)| (name, who(&holder))));
         }
         self.claims.elsewhere.extend(self.former.clone());
-        let decision = decide(&self.all_claims());
-        let lists = offers::lists(&decision, &self.lists);
-        Verdict { decided: Decided { inventory: Arc::clone(&self.inventory), decision: Arc::new(decision) }, lists }
+        let mut decision = decide(&self.all_claims());
+        let (changes, lists) = (std::mem::take(&mut decision.changes), offers::lists(&decision, &self.lists));
+        let decided = Decided { inventory: Arc::clone(&self.inventory), decision: Arc::new(decision) };
+        Verdict { decided, lists, changes }
     }
 
     /// Goes on from a decision, and tells people of it.
-    pub fn accept(&mut self, decision: Arc<Decision>, lists: Lists, metrics: &Metrics) -> Done {
-        report::changes(&decision, metrics);
+    pub fn accept(
+        &mut self,
+        decision: Arc<Decision>,
+        (lists, changes): (Lists, Vec<Change>),
+        metrics: &Metrics,
+    ) -> Done {
+        report::changes(&decision, &changes, metrics);
         report::known(&decision, metrics);
         self.decision = Some(decision);
         self.lists = lists;
@@ -386,7 +397,7 @@ mod tests {
         let inventory =
             Inventory { rules: Rules::default(), survey: Survey { roots: Roots { root, mountinfo: None } } };
         let mut clerk = Clerk::new(Arc::new(inventory), Some(locks));
-        clerk.look();
+        clerk.look(true);
         clerk.ordinary = None; // As where a process could not be looked into.
         clerk.decide(Duration::ZERO);
         let is_news = |clerk: &mut Clerk| matches!(clerk.look_at_locks(), Done::LocksSeen { changed: true, .. });

@@ -21,12 +21,11 @@ use std::time::Duration;
 
 use outrigger_device_core::decide::Listed;
 use outrigger_device_core::rules::{Resource, Rules, Select};
-use outrigger_host::memory;
 use outrigger_runtime::Condition;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::ask::Told;
 use super::clerk::{Clerk, Done, LATE, Office, Verdict};
@@ -45,9 +44,6 @@ const REST: Duration = Duration::from_millis(20);
 /// The least time between two looks at locks; and how long until one is looked at again that somebody else has, for nothing
 /// tells that it is free.
 const LOCKS_REST: Duration = Duration::from_secs(1);
-
-/// How long after the start nothing of it is needed any more.
-const SETTLED: Duration = Duration::from_secs(10);
 
 /// What the owner is told.
 #[derive(Debug)]
@@ -89,8 +85,6 @@ pub struct Owner {
     /// Who else has locks, as was seen last.
     elsewhere: Elsewhere,
     begun: Instant,
-    /// Whether what only the start needed has left the memory.
-    is_settled: bool,
     /// Whether somebody has been told that the clerk is out for too long.
     is_late: bool,
     due: Due,
@@ -124,16 +118,8 @@ impl Owner {
         let (now, elsewhere) = (Instant::now(), clerk.elsewhere());
         let (looked, locks_looked) = (now, now);
         let due = Due { inventory: None, look: None, locks: None, decide: false, sweep: false, looked, locks_looked };
-        let mut owner = Self {
-            office: Office::open(clerk)?,
-            ledger,
-            elsewhere,
-            begun: now,
-            is_settled: false,
-            is_late: false,
-            due,
-            out,
-        };
+        let office = Office::open(clerk)?;
+        let mut owner = Self { office, ledger, elsewhere, begun: now, is_late: false, due, out };
         owner.out.looks.met();
         owner.tell(first);
         Ok(owner)
@@ -218,15 +204,16 @@ impl Owner {
             });
         } else {
             (self.due.look, self.due.looked) = (None, now);
-            (self.due.locks, self.due.locks_looked) = (None, now);
             let (news, inventory) = (self.ledger.take_news(), self.due.inventory.take());
             let is_audit = std::mem::take(&mut self.due.sweep);
-            let is_settled = self.begun.elapsed() >= SETTLED && !std::mem::replace(&mut self.is_settled, true);
+            // The kernel lets nobody lock anything while it lists the locks, so that its list is not read with every change.
+            let with_locks = is_audit || inventory.is_some() || now >= self.due.locks_looked + LOCKS_REST;
+            if with_locks {
+                (self.due.locks, self.due.locks_looked) = (None, now);
+            } else {
+                self.look_at_locks(self.due.locks_looked + LOCKS_REST);
+            }
             self.office.send(move |clerk| {
-                if is_settled {
-                    let bytes = memory::forget_executable();
-                    debug!("Of the executable {bytes} bytes were in memory, most of them for the start alone");
-                }
                 clerk.learn(news);
                 if let Some(inventory) = inventory {
                     clerk.go_by(inventory);
@@ -234,7 +221,7 @@ impl Owner {
                 if is_audit {
                     clerk.sweep();
                 }
-                clerk.look()
+                clerk.look(with_locks)
             });
         }
     }
@@ -264,7 +251,9 @@ impl Owner {
         }
         match done {
             Done::Looked { followed, elsewhere } => {
-                self.see_locks(elsewhere);
+                if let Some(elsewhere) = elsewhere {
+                    self.see_locks(elsewhere);
+                }
                 self.send_to_decide();
                 if changes.follow(&followed) {
                     self.look_at(self.due.looked + REST);
@@ -301,13 +290,13 @@ impl Owner {
 
     /// Goes by a verdict, and tells everybody.
     fn tell(&mut self, verdict: Verdict) {
-        let Verdict { decided, lists } = verdict;
+        let Verdict { decided, lists, changes } = verdict;
         let decision = Arc::clone(&decided.decision);
         self.out.offers.publish(&decided.inventory.rules, &decision, &lists);
         self.out.decided.send_replace(decided);
         self.claim_named();
         let metrics = self.out.metrics.clone();
-        self.office.send(move |clerk| clerk.accept(decision, lists, &metrics));
+        self.office.send(move |clerk| clerk.accept(decision, (lists, changes), &metrics));
     }
 
     /// Claims what the kubelet names and is listed only now, and lets it be decided by that.
@@ -428,7 +417,7 @@ mod tests {
             let inventory = inventory(&place, configuration);
             let locks = Locks::at(place.path().join("lock"));
             let mut clerk = Clerk::new(Arc::clone(&inventory), Some(locks.clone()));
-            clerk.look();
+            clerk.look(true);
             let first = clerk.decide(Duration::ZERO);
             let metrics = Metrics::new(&mut Registry::default(), false);
             let (decided, seen) = watch::channel(first.decided.clone());
@@ -546,7 +535,7 @@ mod tests {
         let id = bench.id(A);
         assert!(bench.allocate(A, &id));
         // Sent out before, as if: the news of it are not told.
-        bench.owner.office.send(Clerk::look);
+        bench.owner.office.send(|clerk| clerk.look(true));
         bench.back().await;
         assert_eq!(bench.owner.elsewhere.len(), 1);
         bench.settle().await;
@@ -582,7 +571,7 @@ mod tests {
         let (end, ends) = std::sync::mpsc::channel::<()>();
         bench.owner.office.send(move |clerk| {
             let _ = ends.recv();
-            clerk.look()
+            clerk.look(true)
         });
         sleep_until(bench.owner.office.late_at().unwrap()).await;
         bench.owner.tell_late();

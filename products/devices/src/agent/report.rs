@@ -19,18 +19,18 @@ const SINGLE: usize = 16;
 type Became = (Option<Status>, String);
 
 /// One line for each device whose health changed, however many may hold it; where many change at once, one for all.
-pub fn changes(decision: &Decision, metrics: &Metrics) {
-    let mut by_resource: BTreeMap<&str, BTreeMap<&str, (Became, &str)>> = BTreeMap::new();
+pub fn changes(decision: &Decision, changes: &[Change], metrics: &Metrics) {
+    let mut by_resource: BTreeMap<&str, BTreeMap<String, (Became, &str)>> = BTreeMap::new();
     let served: BTreeSet<&str> = decision.lists.iter().map(|list| &*list.resource).collect();
-    for change in &decision.changes {
-        let Change { resource, id, name, from: _, to, reasons } = change;
+    for Change { unit, from: _, to, reasons } in changes {
+        let resource = &*unit.body.resource;
         let label = reasons.first().map_or("none", |reason| reason.label());
         // What is counted of a resource goes with it.
-        if served.contains(&**resource) {
+        if served.contains(resource) {
             metrics.transition(resource, to.map_or("gone", Status::word), label);
         }
         let devices = by_resource.entry(resource).or_default();
-        devices.entry(name).or_insert(((*to, why(reasons)), id));
+        devices.entry(unit.name()).or_insert_with(|| ((*to, why(reasons)), &unit.id));
     }
     for (resource, devices) in by_resource {
         if devices.len() > SINGLE {

@@ -64,7 +64,7 @@ impl Who {
         let mut claims = Claims { held: told.holders.clone(), ..Claims::default() };
         let first = inventory.decide(picture, &claims, previous, now);
         let Some(locks) = &self.locks else { return first };
-        let listed = first.lists.iter().flat_map(|list| &list.listed).map(|listed| &listed.unit);
+        let listed = first.lists.iter().flat_map(|list| list.listed.iter()).map(|listed| &listed.unit);
         let is_held = |resource: &str, id: &str| told.holders.contains_key(&(resource.to_owned(), id.to_owned()));
         let held = listed.filter(|unit| is_held(&unit.body.resource, &unit.id));
         let ours: BTreeSet<String> = held.flat_map(Unit::locks).collect();

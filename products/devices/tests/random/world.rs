@@ -325,7 +325,7 @@ impl World {
         holders.elsewhere.extend(left);
         let (_, decision) = inventory.decide_once(&holders);
         let lists = decision.lists.iter().filter(|list| &*list.resource == resource);
-        for listed in lists.flat_map(|list| &list.listed).filter(|listed| listed.is_healthy()) {
+        for listed in lists.flat_map(|list| list.listed.iter()).filter(|listed| listed.is_healthy()) {
             let unit: &Unit = &listed.unit;
             if holders.held.contains_key(&(resource.to_owned(), unit.id.to_string())) {
                 continue;
