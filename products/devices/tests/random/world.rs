@@ -39,6 +39,8 @@ struct World {
     is_calm: bool,
     /// Whether a pod may have been given something that the kubelet never names.
     has_unnamed: bool,
+    /// Pods that a killed kubelet had asked for, which the next one lists without any device.
+    unanswered: Vec<String>,
     /// Whether an agent was started without a kubelet since all had settled.
     is_blind: bool,
     /// How many things came or went since an agent was started.
@@ -62,6 +64,7 @@ pub async fn live(script: &Script, prints: bool) -> Result<(), String> {
         is_quiet: false,
         is_calm: false,
         has_unnamed: false,
+        unanswered: Vec::new(),
         is_blind: false,
         falls: 0,
         pods: 0,
@@ -223,7 +226,10 @@ impl World {
             self.node.kubelet.restart().await.unwrap();
         }
         match admitted {
-            None => Ok("the kubelet was killed before the answer".to_owned()),
+            None => {
+                self.unanswered.push(name);
+                Ok("the kubelet was killed before the answer".to_owned())
+            }
             Some(Err(error)) if self.is_quiet && error.to_string().contains("cannot be given") => {
                 Err(format!("refused, though nothing has happened: {error}"))
             }
@@ -412,13 +418,14 @@ impl World {
                 return Err(broken);
             }
             // What nobody names, a pod that came at the same time may have in an init container.
-            for pod in std::mem::take(&mut self.node.pods) {
-                self.node.kubelet.remove_pod(&pod.name);
+            let pods = std::mem::take(&mut self.node.pods).into_iter().map(|pod| pod.name);
+            for pod in pods.chain(std::mem::take(&mut self.unanswered)) {
+                self.node.kubelet.remove_pod(&pod);
             }
             self.pass(SETTLED_UNNAMED).await?;
             self.has_settled()?;
         }
-        self.has_unnamed &= !self.node.pods.is_empty();
+        self.has_unnamed &= !(self.node.pods.is_empty() && self.unanswered.is_empty());
         self.restless.clear();
         self.is_calm = self.node.has_kubelet() && !self.node.agents.is_empty();
         (self.is_quiet, self.is_blind) = (true, false);
