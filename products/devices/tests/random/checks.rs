@@ -169,11 +169,9 @@ pub fn locks_are_as_claimed(node: &Node) -> Result<(), String> {
             let unit = list.and_then(|list| list.listed.iter().find(|listed| *listed.unit.id == *held.id));
             match unit {
                 Some(listed) => {
-                    // Plugged elsewhere since: the number that it had then stays locked too.
-                    let is_it = |slot: usize| {
-                        node.machine.slots[slot].as_ref().is_some_and(|plugged| plugged.thing == held.thing)
-                    };
-                    if (0..node.machine.slots.len()).any(|slot| slot != held.slot && is_it(slot)) {
+                    // Plugged again since, also where it was: the number that it had then stays locked too.
+                    let now = node.machine.slots.iter().flatten().find(|plugged| plugged.thing == held.thing);
+                    if now.is_some_and(|now| now.plug != held.plug) {
                         may_be.insert(held.id.clone());
                     }
                     let own: Vec<String> = listed.unit.locks().filter(|lock| !listed.unit.shares(lock)).collect();

@@ -116,6 +116,8 @@ pub struct Plugged {
     pub thing: usize,
     /// Its node.
     pub node: String,
+    /// How many things were plugged with it; the same thing that is plugged again has other numbers.
+    pub plug: u64,
     /// What is done with it.
     pub used: Option<Use>,
 }
@@ -152,7 +154,7 @@ impl Machine {
     pub fn plug(&mut self, slot: usize, thing: usize) {
         self.plugs += 1;
         let node = if slot < BAYS { self.lay_disk(slot, thing) } else { self.lay_radio(slot, thing) };
-        self.slots[slot] = Some(Plugged { thing, node, used: None });
+        self.slots[slot] = Some(Plugged { thing, node, plug: self.plugs, used: None });
     }
 
     /// Pulls what is in a slot, whoever uses it.

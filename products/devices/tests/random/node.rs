@@ -58,6 +58,8 @@ pub struct Held {
     pub thing: usize,
     /// Where it was.
     pub slot: usize,
+    /// As which plug it was there.
+    pub plug: u64,
 }
 
 /// A pod of `outrigger run`.

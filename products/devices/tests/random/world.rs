@@ -253,8 +253,8 @@ impl World {
                 let device = answer.devices.iter().find(|device| device.container_path == *path);
                 let node = device.map(|device| device.host_path.clone()).ok_or(format!("{path} was not given"))?;
                 let slot = self.node.machine.slot_at(&node).ok_or(format!("{node} was given, and is not there"))?;
-                let thing = self.node.machine.slots[slot].as_ref().map_or(0, |plugged| plugged.thing);
-                let held = Held { id: id.clone(), node, thing, slot };
+                let (thing, plug) = self.node.machine.slots[slot].as_ref().map_or((0, 0), |it| (it.thing, it.plug));
+                let held = Held { id: id.clone(), node, thing, slot, plug };
                 self.meanings.learn(&held)?;
                 pod.held.push(held);
             }
@@ -358,8 +358,8 @@ impl World {
             }
             let node = unit.body.parts.iter().find_map(|part| part.give.host_path()).unwrap_or_default().to_owned();
             let slot = self.node.machine.slot_at(&node).ok_or(format!("{node} was given, and is not there"))?;
-            let thing = self.node.machine.slots[slot].as_ref().map_or(0, |plugged| plugged.thing);
-            let held = Held { id: unit.id.to_string(), node, thing, slot };
+            let (thing, plug) = self.node.machine.slots[slot].as_ref().map_or((0, 0), |it| (it.thing, it.plug));
+            let held = Held { id: unit.id.to_string(), node, thing, slot, plug };
             self.meanings.learn(&held)?;
             let told = told(std::slice::from_ref(&held));
             let (shared, locks) = taken.into_iter().partition(|(name, _)| unit.shares(name));
