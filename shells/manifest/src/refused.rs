@@ -105,8 +105,8 @@ mod tests {
         assert_eq!(
             told(&spec, false, true),
             [
-                "containers[0].resources.limits[vendor.example/gpu]: nothing on this machine serves vendor.example/gpu; served \
-              are: vendor.example/tpu. Name its devices in devices.yaml, or run without it by --ignore-resource \
+                "containers[0].resources.limits[vendor.example/gpu]: nothing on this machine serves vendor.example/gpu, only \
+              vendor.example/tpu. Name its devices in devices.yaml, or run without it by --ignore-resource \
               vendor.example/gpu"
             ]
         );
