@@ -120,9 +120,7 @@ pub fn lists_are_as_decided(node: &Node, falls: usize) -> Result<(), String> {
         let expected = expected(&decision, resource);
         let known = view.resources.get(resource);
         let Some(expected) = expected else {
-            // Of two agents the one that ends its stream last may have sent a list after the other has.
-            let is_alone = node.agents.len() == 1;
-            if known.is_some_and(|known| known.streams > 0 || is_alone && known.allocatable > 0) {
+            if known.is_some_and(|known| known.streams > 0 || !node.is_left_by_two && known.allocatable > 0) {
                 return Err(format!("{resource} is no longer configured, and the kubelet has {known:?}"));
             }
             continue;

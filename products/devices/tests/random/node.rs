@@ -91,6 +91,9 @@ pub struct Node {
     pub configuration: usize,
     /// Whether agents may not have read it yet.
     pub is_new: bool,
+    /// Whether two agents at once were given another one: of these the one that ends its stream last may have sent a list
+    /// after the other has, and a kubelet keeps that.
+    pub is_left_by_two: bool,
     directory: TempDir,
 }
 
@@ -107,7 +110,17 @@ impl Node {
         (options.overlap_bug, options.seed) = (script.overlap_bug, script.seed);
         let kubelet = StubKubelet::started(options).await.unwrap();
         let (machine, agents, pods, runs) = (Machine::new(), Vec::new(), Vec::new(), Vec::new());
-        let node = Self { machine, kubelet, agents, pods, runs, configuration: 0, is_new: false, directory };
+        let node = Self {
+            machine,
+            kubelet,
+            agents,
+            pods,
+            runs,
+            configuration: 0,
+            is_new: false,
+            is_left_by_two: false,
+            directory,
+        };
         node.write_configuration(&configuration(0));
         node
     }
@@ -137,6 +150,7 @@ impl Node {
     /// Lets another configuration hold.
     pub fn configure(&mut self, number: usize) {
         (self.configuration, self.is_new) = (number, true);
+        self.is_left_by_two |= self.agents.len() > 1;
         self.write_configuration(&configuration(number));
     }
 
