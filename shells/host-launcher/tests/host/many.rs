@@ -52,7 +52,8 @@ async fn a_hundred_containers_run_beside_each_other_and_cost_little() {
     let dirty: Vec<u64> = inits.filter_map(|pid| private_dirty(&pid)).collect();
     println!("{MANY} containers in {took:?}; private memory of {} inits: {:?} KiB", dirty.len(), dirty.iter().max());
     // What they took is for the benchmark, on a machine that does nothing else.
-    assert_eq!(dirty.len(), MANY, "each has an init");
+    // Other tests of this process have theirs at the same time.
+    assert!(dirty.len() >= MANY, "each has an init, not only {}", dirty.len());
     assert!(dirty.iter().all(|kib| *kib < DIRTY), "{dirty:?}");
     bench.launcher.remove(&plan.uid).await.unwrap();
     drop(running);
