@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use harness::{Node, PATIENCE, machine, plug_disk, unplug_disk};
+use harness::{DISK, DISKS, Node, PATIENCE, machine, plug_disk, unplug_disk};
 use outrigger_device_core::decide::{Claims, Decision, Input, State, decide};
 use outrigger_device_core::rules::{BlockRule, Group, Resource, Rules, Select, Transport};
 use outrigger_devices::survey::Survey;
@@ -19,17 +19,6 @@ use outrigger_host::devices::Roots;
 use outrigger_host_tree::HostTree;
 use outrigger_kubelet_api::device_plugin::PreStartContainerRequest;
 use outrigger_kubelet_api::{Code, MAX_MESSAGE, Status};
-
-const DISK: &str = "example.com/disk";
-
-const DISKS: &str = "\
-domain: example.com
-ids: short
-devices:
-- name: disk
-  health: {unhealthyAfter: 1, healthyAfter: 20ms, every: 20ms}
-  groups: [{block: {transport: [sata]}}]
-";
 
 async fn pre_start(node: &Node, resource: &str, id: &str) -> Result<(), Status> {
     let request = PreStartContainerRequest { device_ids: vec![id.to_owned()] };

@@ -10,23 +10,12 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Instant;
 
-use harness::{Node, PATIENCE, machine, plug_disk, unplug_disk};
+use harness::{DISK, DISKS, Node, PATIENCE, machine, plug_disk, unplug_disk};
 use outrigger_devices::provider::provider;
 use outrigger_host::Locks;
 use outrigger_host_tree::HostTree;
 use outrigger_launcher::claims::{ClaimRequest, Progress, Provider as _};
 use tokio::sync::watch;
-
-const DISK: &str = "example.com/disk";
-
-const DISKS: &str = "\
-domain: example.com
-ids: short
-devices:
-- name: disk
-  health: {unhealthyAfter: 1, healthyAfter: 20ms, every: 20ms}
-  groups: [{block: {transport: [sata]}}]
-";
 
 /// The names of the numbers that are locked, and how many other locks there are.
 fn locked(node: &Node) -> (BTreeSet<String>, usize) {

@@ -223,5 +223,18 @@ pub fn may_make_nodes() -> bool {
     made.is_ok()
 }
 
+/// The resource of [`DISKS`].
+pub const DISK: &str = "example.com/disk";
+
+/// A configuration for SATA disks, whose health follows at once.
+pub const DISKS: &str = "\
+domain: example.com
+ids: short
+devices:
+- name: disk
+  health: {unhealthyAfter: 1, healthyAfter: 20ms, every: 20ms}
+  groups: [{block: {transport: [sata]}}]
+";
+
 /// How long something may take that is awaited by looking.
 pub const PATIENCE: Duration = Duration::from_secs(30);

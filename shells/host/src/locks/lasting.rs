@@ -48,8 +48,9 @@ pub(super) fn renew(path: &Path, lasts: bool) -> io::Result<()> {
     fs::rename(&beside, path).inspect_err(|_| drop(fs::remove_file(&beside)))
 }
 
-/// Puts another file in the place of one whose lock does not count; answers whether it may be tried for now. There is a file of
-/// the name at every moment, and nobody gets the lock of the new one until it is known that nobody had come to the old one.
+/// Puts another file in the place of one whose lock does not count; answers whether that is done, so that its lock can be had.
+/// There is a file of the name at every moment, and nobody gets the lock of the new one until it is known that nobody had come
+/// to the old one.
 pub(super) fn exchange(path: &Path, old: FileId, counts: impl Fn(FileId) -> bool) -> bool {
     let Ok((locked, beside)) = new_beside(path, false) else { return false };
     let swap = || renameat_with(CWD, &beside, CWD, path, RenameFlags::EXCHANGE);
