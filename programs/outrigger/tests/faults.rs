@@ -193,7 +193,10 @@ fn what_a_pod_comes_to_is_written_down_also_where_others_fill_the_disk() {
 #[test]
 fn a_disk_without_any_room_is_told_with_what_to_do_and_the_pod_ends_all_the_same() {
     let site = here();
-    let fills = "cat /dev/zero > $STATE/fill; rm $STATE/pods/default/full/1/.reserve; cat /dev/zero > $STATE/more; \
+    // Nothing of the start is left to be written, and no note of a stopped log comes: the stop is the first thing to find no room.
+    let fills = "RUN=$STATE/pods/default/full/1; \
+                 until grep -q Started $RUN/status.json && [ -e $RUN/.reserve ]; do sleep 0.1; done; exec 2> /dev/null; \
+                 cat /dev/zero > $STATE/fill; rm $RUN/.reserve; cat /dev/zero > $STATE/more; \
                  trap 'exit 0' TERM; touch $PLACE/filled; while :; do sleep 0.1; done";
     let after = format!(
         "until [ -e {place}/filled ]; do sleep 0.1; done; \"$0\" exec full -- true; kill -TERM $RUN; wait $RUN; echo ended $?",
