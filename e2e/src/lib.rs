@@ -8,6 +8,7 @@ pub mod claim;
 pub mod cluster;
 pub mod devices;
 pub mod executable;
+pub mod fixture;
 pub mod golden;
 pub mod groups;
 pub mod node;

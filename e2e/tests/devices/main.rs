@@ -9,8 +9,10 @@
 )]
 
 mod absence;
+mod cdi;
 mod chart;
 mod plugged;
+mod plugin;
 mod restarts;
 mod sharing;
 mod site;
@@ -31,6 +33,7 @@ const TESTS: &[suite::Test<site::Site>] = tests![
     absence::a_drained_node_gives_its_disks_again,
     plugged::a_device_that_is_unplugged_is_unhealthy_and_its_pod_runs_on,
     plugged::a_mounted_disk_is_withheld_from_an_agent_without_rights,
+    cdi::names_of_devices_are_resolved_by_the_container_runtime,
     chart::another_plugin_is_left_alone,
     chart::ten_thousand_devices_are_offered,
     chart::manifests_of_replaced_projects_run_as_they_are,

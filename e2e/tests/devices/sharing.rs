@@ -8,6 +8,7 @@ use outrigger_e2e::cluster::output;
 use outrigger_e2e::suite::rounds;
 use serde_json::{Value, json};
 
+use crate::plugin::Plugin;
 use crate::site::{DISK, DISKS, Site, until_allocatable};
 
 /// Writes the pod's name to its disk, and reads it again and again. One that finds another's name says so and ends with 9.
@@ -54,26 +55,14 @@ pub fn two_pods_never_share_a_disk(namespace: &Namespace, _: &Site) -> Result<()
 pub fn an_agent_that_ignores_ids_is_found_out(namespace: &Namespace, site: &Site) -> Result<()> {
     const CARELESS: &str = "careless.example.com/disk";
     let program = env!("CARGO_BIN_EXE_careless-device-plugin");
-    let directory = "/var/lib/kubelet/device-plugins";
-    let mounts = [("program", "/careless"), ("sockets", directory)];
-    let volumes = [("program", program), ("sockets", directory)];
     let disks = site.disks.iter().map(|disk| disk.node.as_str());
-    let command: Vec<&str> = ["/careless", directory, CARELESS].into_iter().chain(disks).collect();
-    namespace.start(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "careless"}, "spec": {
-        "terminationGracePeriodSeconds": 0,
-        "containers": [{"name": "careless", "image": namespace::IMAGE, "command": command,
-            "volumeMounts": mounts.map(|(name, path)| json!({"name": name, "mountPath": path}))}],
-        "volumes": volumes.map(|(name, path)| json!({"name": name, "hostPath": {"path": path}})),
-    }}))?;
+    let plugin = Plugin::start(namespace, program, [CARELESS].into_iter().chain(disks))?;
     until_allocatable(namespace.cluster, CARELESS, &DISKS.to_string())?;
     match round(namespace, 0, CARELESS) {
         Ok(()) => bail!("nobody has seen that all pods had one disk"),
         Err(error) => ensure!(format!("{error:#}").contains("shared: "), "it fails otherwise: {error:#}"),
     }
-    // The kubelet keeps what a plugin had for minutes; its socket goes with it.
-    namespace.delete("careless")?;
-    let socket = namespace.cluster.root()?.join("var/lib/kubelet/device-plugins/careless.sock");
-    std::fs::remove_file(socket).context("the careless plugin has left no socket")
+    plugin.end()
 }
 
 /// The first run of each container notes what it has and fails; the second compares. All disks are taken meanwhile, and pods
