@@ -8,7 +8,7 @@ use crate::go::Module;
 pub const KUBERNETES: &str = "1.36.3";
 
 /// A patch of each older minor version, for those who name only the minor: the newest that the module proxy has whole. Of some
-/// later ones it lacks staging modules, and they cannot be built from it.
+/// later ones it lacks staging modules or their sums, and they cannot be built from it.
 pub const OLDER: &[&str] = &["1.35.4", "1.34.3", "1.33.4", "1.32.5"];
 
 /// The oldest Kubernetes that the end-to-end tests have passed on (decision 12).
