@@ -22,6 +22,9 @@ pub const FUSE: &str = "example.com/fuse";
 /// The namespace of the node agent.
 pub const AGENTS: &str = "outrigger";
 
+/// The path of its `DaemonSet`.
+const DAEMONSET: &str = "/apis/apps/v1/namespaces/outrigger/daemonsets/outrigger-devices";
+
 /// How many disks there are.
 pub const DISKS: usize = 3;
 
@@ -109,7 +112,7 @@ pub fn agent(cluster: &Cluster) -> Result<Option<(String, Value)>> {
 pub fn keep_agent(cluster: &Cluster, is_wanted: bool) -> Result<()> {
     let selector = if is_wanted { json!({"absent": null}) } else { json!({"absent": "true"}) };
     let change = json!({"spec": {"template": {"spec": {"nodeSelector": selector}}}});
-    cluster.api()?.patch(&format!("/apis/apps/v1/namespaces/{AGENTS}/daemonsets/outrigger-devices"), &change)?;
+    cluster.api()?.patch(DAEMONSET, &change)?;
     let namespace = Namespace { cluster, name: AGENTS.to_owned() };
     let what = format!("the agent {}", if is_wanted { "serves" } else { "is gone" });
     namespace.until(&what, |pods| {
@@ -125,7 +128,9 @@ fn is_ready(pod: &Value) -> bool {
 /// Gives every agent's pod a successor, as a new version of the image would, and waits until the old one is gone.
 pub fn roll(cluster: &Cluster) -> Result<()> {
     let (old, _) = agent(cluster)?.context("there is no agent")?;
-    cluster.kubectl(&["rollout", "restart", "--namespace", AGENTS, "daemonset/outrigger-devices"])?;
+    // As `kubectl rollout restart` does, with an annotation that no template before had.
+    let change = json!({"spec": {"template": {"metadata": {"annotations": {"follows": old}}}}});
+    cluster.api()?.patch(DAEMONSET, &change)?;
     let namespace = Namespace { cluster, name: AGENTS.to_owned() };
     namespace.until("a new agent has taken over", |pods| {
         let is_new = pods.iter().any(|(name, pod)| *name != old && is_ready(pod));
