@@ -20,8 +20,11 @@ const SOAK: &str = "OUTRIGGER_SOAK";
 /// Tells a test of two versions which the older is.
 const OLDEST: &str = "OUTRIGGER_TEST_OLDEST";
 
-/// How many cases a property is tried with that names no number itself: four of a pod's life make 1,000,000 lives.
+/// How many cases each property of a core is tried with: four of a pod's life make 1,000,000 lives.
 const SOAK_CASES: &str = "250000";
+
+/// As [`SOAK_CASES`], of everything that is no core: its properties write files and start processes.
+const SOAK_CASES_OUTSIDE: &str = "5000";
 
 /// `cargo xtask bench`.
 #[derive(clap::Args, Debug)]
@@ -79,11 +82,16 @@ pub fn soak(project: &Project, args: &SoakArgs) -> Result<()> {
     let Some(package) = project.packages().iter().find(|package| package.name.as_str() == product) else {
         bail!(Found(format!("no product is named {}", args.product)));
     };
-    step::timed(&format!("soak {}: properties, {SOAK_CASES} cases each", args.product), || {
-        step::command(
-            soak_test(project, args.filter.as_deref(), &of_product(package)).env("PROPTEST_CASES", SOAK_CASES),
-        )
-    })?;
+    let cores = project.root.join("cores");
+    let (cores, others): (Vec<_>, Vec<_>) =
+        of_product(project, package).into_iter().partition(|one| one.manifest_path.starts_with(&cores));
+    for (packages, cases) in [(cores, SOAK_CASES), (others, SOAK_CASES_OUTSIDE)] {
+        let names = packages.iter().map(|package| package.name.as_str()).collect::<Vec<_>>();
+        step::timed(&format!("soak {}: {cases} cases of each property of {}", args.product, names.join(", ")), || {
+            let which: Vec<String> = names.iter().flat_map(|name| ["--package", name]).map(str::to_owned).collect();
+            step::command(soak_test(project, args.filter.as_deref(), &which).env("PROPTEST_CASES", cases))
+        })?;
+    }
     match (args.product.as_str(), &args.filter) {
         ("pods", None) => soak_pods(project, args),
         ("devices", None) => soak_devices(project),
@@ -141,10 +149,9 @@ fn soak_test(project: &Project, filter: Option<&str>, which: &[String]) -> Comma
 }
 
 /// The product, and what it stands on.
-fn of_product(product: &Package) -> Vec<String> {
-    let own = product.dependencies.iter().filter(|dependency| dependency.path.is_some());
-    let names = std::iter::once(product.name.to_string()).chain(own.map(|dependency| dependency.name.clone()));
-    names.flat_map(|name| ["--package".to_owned(), name]).collect()
+fn of_product<'a>(project: &'a Project, product: &'a Package) -> Vec<&'a Package> {
+    let own = |name: &str| product.dependencies.iter().any(|one| one.path.is_some() && one.name == name);
+    project.packages().iter().filter(|one| one.id == product.id || own(&one.name)).collect()
 }
 
 /// The names of the programs that measure.
