@@ -21,7 +21,7 @@ mod lasting;
 mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, DirEntryExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -168,7 +168,7 @@ impl Locks {
         let operation =
             if wish.shared { FlockOperation::NonBlockingLockShared } else { FlockOperation::NonBlockingLockExclusive };
         loop {
-            let file = match open(&path) {
+            let file = match open(&path, wish.lasts) {
                 Ok(file) => file,
                 Err(error) => match lasting::closed(&path) {
                     Some(holder) => return Ok(Attempt::Held(holder)),
@@ -300,6 +300,11 @@ impl MachineLock {
 /// Sees that the directory is there and open to everybody. One that somebody else made is taken as it is, but not through a
 /// link, and not where its users could remove each other's files.
 fn shared_directory(path: &Path) -> io::Result<()> {
+    let is_shared = |there: &Metadata| there.is_dir() && there.mode() & 0o1002 == 0o1002;
+    // As nearly always; a lock of a device is on the way of a pod.
+    if fs::symlink_metadata(path).is_ok_and(|there| is_shared(&there)) {
+        return Ok(());
+    }
     if let Some(parent) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
     }
@@ -308,10 +313,9 @@ fn shared_directory(path: &Path) -> io::Result<()> {
         Ok(()) => fs::set_permissions(path, Permissions::from_mode(SHARED)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let there = fs::symlink_metadata(path)?;
-            let shared = there.is_dir() && there.mode() & 0o1002 == 0o1002;
             let user = rustix::process::geteuid().as_raw();
             match there.is_dir() && there.uid() == user {
-                _ if shared => Ok(()),
+                _ if is_shared(&there) => Ok(()),
                 // A kubelet makes directories of the host that pods name, with a mode of its own.
                 true if user == 0 => fs::set_permissions(path, Permissions::from_mode(SHARED)),
                 true => Ok(()),
@@ -338,14 +342,17 @@ fn left_at(path: &Path) -> Option<File> {
     (flock(&file, FlockOperation::NonBlockingLockShared).is_ok()).then_some(file)
 }
 
-fn open(path: &Path) -> io::Result<File> {
+/// Opens a lock's file, which is made where it is missing: one that lasts is nobody else's from the first moment.
+fn open(path: &Path, lasts: bool) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW.bits().cast_signed();
     loop {
         match OpenOptions::new().read(true).custom_flags(flags).open(path) {
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => {}
             opened => return opened,
         }
-        match OpenOptions::new().write(true).create_new(true).mode(0o644).custom_flags(flags).open(path) {
+        let mode = if lasts { 0o600 } else { 0o644 };
+        match OpenOptions::new().read(true).write(true).create_new(true).mode(mode).custom_flags(flags).open(path) {
+            Ok(made) if lasts => return Ok(made),
             // Others must be able to read it, whatever our umask is.
             Ok(made) => made.set_permissions(Permissions::from_mode(0o644))?,
             Err(other) if other.kind() == io::ErrorKind::AlreadyExists => {}
@@ -368,7 +375,7 @@ fn write_text(path: &Path, text: &str) {
     let flags = OFlags::NOFOLLOW.bits().cast_signed();
     if let Ok(mut file) = OpenOptions::new().write(true).truncate(true).custom_flags(flags).open(path) {
         // It only informs; the lock is what counts.
-        let _ = writeln!(file, "{}\t{text}", std::process::id());
+        let _ = file.write_all(format!("{}\t{text}\n", std::process::id()).as_bytes());
     }
 }
 
