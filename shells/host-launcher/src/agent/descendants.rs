@@ -26,11 +26,17 @@ impl Reach {
                 Self::Namespace => sys::kill_namespace(),
                 Self::Descendants => kill_descendants(),
             }
-            // Each round ends at least one process; what was forked meanwhile is found in the next.
-            match wait(WaitOptions::empty()) {
-                Ok(Some((pid, status))) => ended(pid, status),
-                Ok(None) | Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return,
+            // Each round ends at least one process; what was forked meanwhile is found in the next. All that have ended are
+            // collected first: a walk over `/proc` for each would be slow on a machine with many processes.
+            let mut options = WaitOptions::empty();
+            loop {
+                match wait(options) {
+                    Ok(Some((pid, status))) => ended(pid, status),
+                    Ok(None) => break,
+                    Err(rustix::io::Errno::INTR) => continue,
+                    Err(_) => return,
+                }
+                options = WaitOptions::NOHANG;
             }
         }
     }
