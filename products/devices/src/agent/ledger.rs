@@ -375,11 +375,13 @@ impl Ledger {
 
     /// All locks of a unit, or none; `kept` are those that it had.
     fn lock_all(&mut self, unit: &Unit, rules: &Rules) -> Result<Vec<String>, Taken> {
-        let mut locks = Vec::new();
+        let (mut locks, mut is_new) = (Vec::new(), false);
         if self.locks.is_none() {
             return Ok(locks);
         }
         for (name, mode) in unit.modes() {
+            let is_so = |held: &Held| held.lock.is_some() && held.mode == mode;
+            is_new |= mode != Mode::Alone && !self.held.get(&name).is_some_and(is_so);
             // One of several that share a device has its lock: that it may share is decided before.
             let lock = match self.held.get(&name) {
                 Some(Held { lock: Some(_), .. }) => self.join((&name, mode), unit, rules).map(|()| None),
@@ -398,8 +400,9 @@ impl Ledger {
                 Err(taken) => return Err(self.without(&locks, taken)),
             }
         }
+        // Whoever came to what we share already has seen that, and has let it go.
         let is_own = |name: &str| self.held.contains_key(name);
-        match self.locks.as_ref().and_then(|locks| opponent(locks, unit, &self.roots, is_own)) {
+        match self.locks.as_ref().filter(|_| is_new).and_then(|locks| opponent(locks, unit, &self.roots, is_own)) {
             Some(holder) => Err(self.without(&locks, Taken::Elsewhere(holder))),
             None => Ok(locks),
         }
