@@ -102,6 +102,8 @@ fn run(
     log_level: &str,
 ) -> anyhow::Result<()> {
     memory::share_one_heap();
+    // Reading arguments and configuration is over; the largest lists are made next.
+    memory::forget_executable();
     let filter = log_level.parse().context("the level of logs")?;
     let log_level = start_logging(filter).context("cannot log")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
@@ -120,12 +122,13 @@ fn run(
     })
 }
 
-/// Gives back memory that is not needed: once what the start alone has used, and again and again what large decisions leave.
+/// Gives back memory that is not needed: again and again what large decisions leave, and what of the executable only a start, a
+/// registration or another rare thing has used.
 async fn economize(every: Duration) -> Infallible {
     sleep(SETTLED).await;
-    let bytes = memory::forget_executable();
-    debug!("Of the executable {bytes} bytes were in memory, most of them for the start alone");
     loop {
+        let bytes = memory::forget_executable();
+        debug!("Of the executable {bytes} bytes were in memory");
         memory::forget_freed();
         sleep(every).await;
     }
