@@ -24,6 +24,7 @@ mod states;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::future::pending;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,25 +114,26 @@ fn run(
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        let audit = configuration.settings.audit;
         let parts = Parts { source: Arc::new(source), around, configuration, inventory, admin, log_level };
         tokio::select! {
             served = serve(parts, stop.token().clone()) => served,
-            never = economize(audit) => match never {},
+            never = settle() => match never {},
         }
     })
 }
 
-/// Gives back memory that is not needed: again and again what large decisions leave, and what of the executable only a start, a
-/// registration or another rare thing has used.
-async fn economize(every: Duration) -> Infallible {
+/// Gives back, once the agent has settled, what its start has used; an audit does so with what it used itself.
+async fn settle() -> Infallible {
     sleep(SETTLED).await;
-    loop {
-        let bytes = memory::forget_executable();
-        debug!("Of the executable {bytes} bytes were in memory");
-        memory::forget_freed();
-        sleep(every).await;
-    }
+    economize();
+    pending().await
+}
+
+/// Gives back memory that is not needed now: what large decisions leave, and what of the executable is rarely used.
+fn economize() {
+    let bytes = memory::forget_executable();
+    debug!("Of the executable {bytes} bytes were in memory");
+    memory::forget_freed();
 }
 
 /// What a node agent is made of.

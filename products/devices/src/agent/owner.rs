@@ -221,7 +221,11 @@ impl Owner {
                 if is_audit {
                     clerk.sweep();
                 }
-                clerk.look(with_locks)
+                let done = clerk.look(with_locks);
+                if is_audit {
+                    super::economize();
+                }
+                done
             });
         }
     }
