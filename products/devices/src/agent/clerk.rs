@@ -401,10 +401,13 @@ mod tests {
         clerk.ordinary = None; // As where a process could not be looked into.
         clerk.decide(Duration::ZERO);
         let is_news = |clerk: &mut Clerk| matches!(clerk.look_at_locks(), Done::LocksSeen { changed: true, .. });
-        assert!(is_news(&mut clerk), "it is told now");
+        // Not with every look: some process may just have more rights than this one, as those that are being started by the first.
+        let until = Instant::now() + Duration::from_secs(20);
+        while !is_news(&mut clerk) {
+            assert!(Instant::now() < until, "it is not told");
+        }
         clerk.decide(Duration::ZERO);
         assert!(!clerk.seen_ordinary.is_empty());
-        assert!(!is_news(&mut clerk));
         holder.kill().unwrap();
         holder.wait().unwrap();
     }
