@@ -55,7 +55,7 @@ impl Cluster {
 
     /// What `kubectl` says from the machine's side.
     pub fn kubectl(&self, args: &[&str]) -> Result<String> {
-        output(self.program("kubectl").args(args))
+        ask(self.program("kubectl").args(args))
     }
 
     /// Creates or changes these objects, written as JSON or YAML.
@@ -221,6 +221,19 @@ pub fn up_of(name: &str, owner: u32) -> Command {
     up
 }
 
+/// Runs a client of the API: kubectl or Helm. One that meets a server too busy to shake hands within 10 s ends before it has asked
+/// for anything; then it is started again.
+pub fn ask(client: &mut Command) -> Result<String> {
+    let begin = Instant::now();
+    loop {
+        let answer = output(client);
+        let is_unheard = answer.as_ref().is_err_and(|error| error.to_string().contains("TLS handshake timeout"));
+        if !is_unheard || PATIENCE < begin.elapsed() {
+            return answer;
+        }
+    }
+}
+
 /// Runs a command; answers what it wrote to stdout.
 pub fn output(command: &mut Command) -> Result<String> {
     let shown = format!("{command:?}");
@@ -232,4 +245,19 @@ fn said(shown: &str, output: &std::process::Output) -> Result<String> {
         bail!("{shown}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_nobody_shook_hands_with_is_started_again() {
+        let place = tempfile::tempdir().unwrap();
+        let client = |script: &str| ask(Command::new("sh").args(["-c", script]).current_dir(place.path()));
+        let second = "test -e first && exec echo heard; > first; echo net/http: TLS handshake timeout >&2; exit 1";
+        assert_eq!(client(second).unwrap(), "heard\n");
+        let refused = "test -e once && exit 0; > once; echo forbidden >&2; exit 1";
+        assert!(client(refused).unwrap_err().to_string().contains("forbidden"));
+    }
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use outrigger_e2e::cluster::allocatable::{Counts, Watch};
-use outrigger_e2e::cluster::{Cluster, output};
+use outrigger_e2e::cluster::{Cluster, ask, output};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -118,7 +118,7 @@ fn helm(cluster: &Cluster, command: &str, chart: &Path, values: &Value) -> Strin
 
 /// What a command says; where it fails, with what an engineer would ask for.
 fn told(cluster: &Cluster, command: &mut Command) -> String {
-    output(command).unwrap_or_else(|error| panic!("{error:#}\n{}", cluster.explain(NAMESPACE)))
+    ask(command).unwrap_or_else(|error| panic!("{error:#}\n{}", cluster.explain(NAMESPACE)))
 }
 
 fn count(counts: &Counts, resource: &str) -> usize {

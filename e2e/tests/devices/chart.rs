@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use outrigger_e2e::cluster::namespace::{self, Namespace, phase};
-use outrigger_e2e::cluster::{Cluster, allocatable::Watch, output};
+use outrigger_e2e::cluster::{Cluster, allocatable::Watch, ask, output};
 use serde_json::{Value, json};
 
 use crate::site::{FUSE, SLOT, Site, agent, helm, install, is_whole, roll, until_allocatable};
@@ -103,7 +103,7 @@ pub fn ten_thousand_devices_are_offered(namespace: &Namespace, _: &Site) -> Resu
         .and_then(|()| namespace.start(&namespace::pod("user", "echo $SLOT_ID; exec sleep 100000", &[MANY])))
         .and_then(|()| namespace.lines("user", 1));
     let before = agent(cluster)?;
-    output(helm(cluster)?.args(["uninstall", "many", "--wait", "--namespace", &namespace.name]))?;
+    ask(helm(cluster)?.args(["uninstall", "many", "--wait", "--namespace", &namespace.name]))?;
     let number = given?;
     ensure!(number[0].parse::<u32>().is_ok_and(|number| number < 10_000), "the pod's slot is {number:?}");
     until_allocatable(cluster, MANY, "0")?;

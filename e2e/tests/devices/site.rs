@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use outrigger_e2e::cluster::allocatable::Counts;
 use outrigger_e2e::cluster::disks::{Disk, Nodes};
 use outrigger_e2e::cluster::namespace::Namespace;
-use outrigger_e2e::cluster::{Cluster, output};
+use outrigger_e2e::cluster::{Cluster, ask, output};
 use serde_json::{Value, json};
 
 /// A whole disk.
@@ -74,7 +74,7 @@ pub fn install(cluster: &Cluster, release: &str, namespace: &str, values: &Value
     let mut install = helm(cluster)?;
     install.args(["install", release]).arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/chart"));
     install.args(["--create-namespace", "--namespace", namespace, "--values"]);
-    output(install.arg(file.path()))?;
+    ask(install.arg(file.path()))?;
     let namespace = Namespace { cluster, name: namespace.to_owned() };
     namespace.until("an agent is ready", |pods| Ok(pods.values().any(is_ready).then_some(())))
 }
