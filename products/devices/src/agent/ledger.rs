@@ -63,8 +63,7 @@ pub struct Ledger {
     awaited: BTreeSet<String>,
     /// What is still locked of numbers that devices had when they were given, and who has these.
     former: BTreeMap<String, String>,
-    /// All that the kubelet named last, also what is not listed now: a pod's own use of a disk keeps it from being listed
-    /// until its claim is known.
+    /// All that the kubelet named last, also what a pod's own use of a disk keeps from being listed until its claim is known.
     named: Holders,
     /// The pods that it listed, and when it was asked: of the last time that all admissions from before are over, and later ones.
     listed: VecDeque<(Duration, Arc<BTreeSet<String>>)>,
