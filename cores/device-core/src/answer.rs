@@ -66,6 +66,26 @@ pub fn answer(resource: &Resource, units: &[&Unit]) -> Answer {
 }
 
 impl Answer {
+    /// A node of this answer, which was given for these units once, that is not theirs now; and the unit that has moved.
+    ///
+    /// Units tell by their variables which node is whose. Without these all of them are compared together: a container is
+    /// not told either then which of its nodes is which unit.
+    pub fn lost<'a>(&'a self, units: &[&'a Unit]) -> Option<(&'a Unit, &'a str)> {
+        let has = |unit: &Unit, node: &Node| unit.host_paths().any(|path| path == node.host_path);
+        let own = units.iter().find_map(|unit| {
+            let path = self.env.get(&variable(unit, PATH))?;
+            let mut given = self.nodes.iter().filter(|node| node.container_path == *path).peekable();
+            let first = *given.peek()?;
+            (!given.any(|node| has(unit, node))).then_some((*unit, first))
+        });
+        let (unit, node) = own.or_else(|| {
+            let node = self.nodes.iter().find(|node| !units.iter().any(|unit| has(unit, node)))?;
+            let is_elsewhere = |unit: &&&Unit| !self.nodes.iter().any(|node| has(unit, node));
+            Some((*units.iter().find(is_elsewhere).or(units.first())?, node))
+        })?;
+        Some((unit, &node.host_path))
+    }
+
     fn give(&mut self, give: &Give) {
         match give.clone() {
             Give::Node { host_path, container_path, permissions } => {
@@ -81,17 +101,16 @@ impl Answer {
 
     /// The variables that we set for each unit.
     fn tell(&mut self, unit: &Unit) {
-        let name = unit.id.to_uppercase().replace(|letter: char| !letter.is_ascii_alphanumeric(), "_");
         let Facts { path, serial, size, .. } = Facts::of(unit);
         let facts = [
             ("RESOURCE", Some(unit.body.resource.to_string())),
             ("ID", Some(unit.id.to_string())),
-            ("PATH", path.map(str::to_owned)),
+            (PATH, path.map(str::to_owned)),
             ("SERIAL", serial.map(str::to_owned)),
             ("SIZE", size.map(|size| size.to_string())),
         ];
         for (what, value) in facts {
-            self.env.extend(value.map(|value| (format!("OUTRIGGER_DEVICE_{name}_{what}"), value)));
+            self.env.extend(value.map(|value| (variable(unit, what), value)));
         }
     }
 
@@ -112,6 +131,15 @@ impl Answer {
             });
         }
     }
+}
+
+/// What of a unit its path is told as.
+const PATH: &str = "PATH";
+
+/// The variable that tells something of a unit.
+fn variable(unit: &Unit, what: &str) -> String {
+    let name = unit.id.to_uppercase().replace(|letter: char| !letter.is_ascii_alphanumeric(), "_");
+    format!("OUTRIGGER_DEVICE_{name}_{what}")
 }
 
 /// A value beside those of other units, unless it is there already.

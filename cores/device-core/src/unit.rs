@@ -87,6 +87,11 @@ impl Unit {
         locks
     }
 
+    /// Where its parts are on the host.
+    pub fn host_paths(&self) -> impl Iterator<Item = &str> {
+        self.body.parts.iter().filter_map(|part| part.give.host_path())
+    }
+
     /// What it is called in a sentence: the names of its parts.
     pub fn name(&self) -> String {
         self.body.parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>().join(", ")

@@ -1,5 +1,6 @@
 //! What a kubelet speaks on its unix sockets: the device plugin protocol v1beta1 ([`device_plugin`]) and the pod resources
-//! API v1 ([`pod_resources`]), with gRPC to carry them ([`serve_connection`], [`Channel`]).
+//! API v1 ([`pod_resources`]), with gRPC to carry them ([`serve_connection`], [`Channel`]); and what it keeps of that in a
+//! file ([`kept_answers`]).
 //!
 //! ```text
 //! plugin ──Channel──► kubelet.sock              Registration.Register
@@ -14,11 +15,13 @@
 //! What it does not do: it decides nothing, retries nothing, and opens no listener.
 
 mod channel;
+mod checkpoint;
 mod list;
 mod server;
 mod spawn;
 
 pub use channel::{Channel, ConnectError, LOCALHOST};
+pub use checkpoint::{CHECKPOINT, CheckpointError, kept_answers};
 pub use prost::bytes::Bytes;
 pub use server::{Activity, serve_connection};
 pub use tonic::codegen::tokio_stream::Stream;

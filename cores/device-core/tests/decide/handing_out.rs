@@ -180,3 +180,46 @@ fn values_of_several_units_stand_in_the_order_of_their_ids_and_an_index_counts_t
     let value = |id: &&str| all.iter().find(|unit| unit.id.starts_with(*id)).unwrap().body.parts[0].name.clone();
     assert_eq!(given.env["SLOT_ID"], slots.iter().map(value).collect::<Vec<_>>().join(","));
 }
+
+/// The disks of these world-wide ids, each at its node.
+fn disks_at(places: &[(&str, &str)]) -> Picture {
+    let at = |&(name, wwid): &(&str, &str)| BlockDevice { wwid: Some(format!("naa.{wwid}")), ..disk(name) };
+    disks(places.iter().map(at).collect())
+}
+
+/// By their places: what was given at `before`, lost at `now`, as node and the unit that moved, by its name now.
+fn lost(resource: &Resource, before: &[(&str, &str)], now: &[(&str, &str)]) -> Option<(String, String)> {
+    let rules = rules(vec![resource.clone()]);
+    let (given, all) = (units(&rules, &disks_at(before)), units(&rules, &disks_at(now)));
+    let answer = answer(resource, &given.iter().collect::<Vec<_>>());
+    let is_given = |unit: &&Unit| given.iter().any(|given| given.id == unit.id);
+    let (unit, node) = answer.lost(&all.iter().filter(is_given).collect::<Vec<_>>())?;
+    Some((node.to_owned(), unit.name()))
+}
+
+/// Tried with a comparison of all nodes together alone, and with one by variables alone.
+#[test]
+fn what_an_answer_of_before_gave_is_lost_when_its_unit_is_elsewhere() {
+    let ours = Resource::new("a.b/c", vec![any_disk()]);
+    let gdp = Resource { dialect: Dialect::Gdp, ..ours.clone() };
+    let one = [("sdb", "one"), ("sdc", "two")];
+    for resource in [&ours, &gdp] {
+        assert_eq!(lost(resource, &one, &one), None);
+        assert_eq!(lost(resource, &one, &[("sdb", "one"), ("sdc", "two"), ("sdd", "three")]), None);
+        let moved = Some(("/dev/sdc".to_owned(), "sdd".to_owned()));
+        assert_eq!(lost(resource, &one, &[("sdb", "one"), ("sdd", "two")]), moved);
+        let stranger = [("sdb", "one"), ("sdc", "three"), ("sdd", "two")];
+        assert_eq!(lost(resource, &one, &stranger), moved, "another has its node");
+    }
+    let swapped = [("sdb", "two"), ("sdc", "one")];
+    assert!(lost(&ours, &one, &swapped).is_some(), "the container was told which is which");
+    assert_eq!(lost(&gdp, &one, &swapped), None, "it has the same two");
+}
+
+#[test]
+fn a_node_of_an_answer_is_its_units_wherever_the_container_sees_it() {
+    let before = Resource::new("a.b/c", vec![Group { mount_path: Some("/dev/disks/".into()), ..any_disk() }]);
+    let one = [("sdb", "one"), ("sdc", "two")];
+    assert_eq!(lost(&before, &one, &one), None);
+    assert!(lost(&before, &one, &[("sdb", "two"), ("sdc", "one")]).is_some());
+}

@@ -1,6 +1,5 @@
 //! Gives the devices of one resource to a pod, or says why not: the last look, the locks, the answer.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,26 +55,30 @@ impl Counter<'_> {
     }
 
     /// Whether these devices are still what was given. One that tells nothing of itself is known by its place, where
-    /// another one may be by now: it must be as it was. And each must be where it was: the kubelet repeats the answer that it
-    /// has, with the former nodes.
-    pub fn pre_start(&self, ids: &[String], ledger: &Ledger) -> Result<(), Denied> {
-        ids.iter().try_for_each(|id| {
+    /// another one may be by now: it must be as it was. And each must be where it was: the kubelet repeats the answers that it
+    /// has kept, with the former nodes, whichever agent gave them. Where these are not known, our own claim tells.
+    pub fn pre_start(&self, ids: &[String], ledger: &Ledger, kept: &[Answer]) -> Result<(), Denied> {
+        let mut units = Vec::new();
+        for id in ids {
             let listed = &self.listed(id)?.unit;
-            let Some(given) = ledger.given(listed) else { return self.same(id, listed, When::Start) };
-            let is_weak = given.body.parts.iter().any(|part| part.is_weak);
-            self.same(id, if is_weak { given } else { listed }, When::Start)?;
-            let paths = |unit: &Unit| -> BTreeSet<String> {
-                unit.body.parts.iter().filter_map(|part| part.give.host_path()).map(str::to_owned).collect()
-            };
-            let (was, is) = (paths(given), paths(listed));
-            let Some(lost) = was.difference(&is).next() else { return Ok(()) };
-            let now: Vec<&str> = is.difference(&was).map(String::as_str).collect();
-            let why = match &*now {
-                [] => format!("{lost}, which the pod was given, is no longer there"),
-                now => format!("it is at {} now, and the pod was given {lost}: start the pod anew", now.join(", ")),
-            };
-            Err(self.denied(id, &listed.name(), &why, false))
-        })
+            let given = ledger.given(listed);
+            let weak = given.filter(|given| given.body.parts.iter().any(|part| part.is_weak));
+            self.same(id, weak.unwrap_or(listed), When::Start)?;
+            if let Some(given) = given.filter(|_| kept.is_empty()) {
+                let lost = given.host_paths().find(|was| !listed.host_paths().any(|is| is == *was));
+                lost.map_or(Ok(()), |lost| Err(self.moved(listed, lost)))?;
+            }
+            units.push(listed);
+        }
+        let lost = kept.iter().find_map(|answer| answer.lost(&units));
+        lost.map_or(Ok(()), |(unit, lost)| Err(self.moved(unit, lost)))
+    }
+
+    /// A unit is not at a node any more that its pod was given.
+    fn moved(&self, unit: &Unit, lost: &str) -> Denied {
+        let now: Vec<&str> = unit.host_paths().collect();
+        let why = format!("it is at {} now, and the pod was given {lost}: start the pod anew", now.join(", "));
+        self.denied(&unit.id, &unit.name(), &why, false)
     }
 
     fn listed(&self, id: &str) -> Result<&Listed, Denied> {

@@ -31,6 +31,7 @@ use super::ask::Told;
 use super::clerk::{Clerk, Done, LATE, Office, Verdict};
 use super::desk::{Ask, Decided, What};
 use super::give;
+use super::kept::Kept;
 use super::ledger::{Elsewhere, Ledger};
 use super::metrics::Metrics;
 use super::offers::Offers;
@@ -82,6 +83,7 @@ pub struct Outbox {
 pub struct Owner {
     office: Office,
     ledger: Ledger,
+    kept: Kept,
     /// Who else has locks, as was seen last.
     elsewhere: Elsewhere,
     begun: Instant,
@@ -114,12 +116,12 @@ impl Owner {
     ///
     /// # Errors
     /// Where the clerk cannot have a thread.
-    pub fn begin(clerk: Clerk, first: Verdict, ledger: Ledger, out: Outbox) -> io::Result<Self> {
+    pub fn begin(clerk: Clerk, first: Verdict, (ledger, kept): (Ledger, Kept), out: Outbox) -> io::Result<Self> {
         let (now, elsewhere) = (Instant::now(), clerk.elsewhere());
         let (looked, locks_looked) = (now, now);
         let due = Due { inventory: None, look: None, locks: None, decide: false, sweep: false, looked, locks_looked };
         let office = Office::open(clerk)?;
-        let mut owner = Self { office, ledger, elsewhere, begun: now, is_late: false, due, out };
+        let mut owner = Self { office, ledger, kept, elsewhere, begun: now, is_late: false, due, out };
         owner.out.looks.met();
         owner.tell(first);
         Ok(owner)
@@ -355,7 +357,8 @@ impl Owner {
                 let _ = reply.send(given);
             }
             What::PreStart(reply) => {
-                let _ = reply.send(counter.pre_start(&ids, &self.ledger));
+                let kept = self.kept.answers(&resource, &ids);
+                let _ = reply.send(counter.pre_start(&ids, &self.ledger, &kept));
             }
         }
     }
@@ -430,8 +433,8 @@ mod tests {
             let readiness = Readiness::new();
             let looks = readiness.condition("looks");
             let out = Outbox { offers, decided, ask_claims, unnamed, metrics, looks };
-            let owner =
-                Owner::begin(clerk, first, Ledger::new(Some(locks), inventory.survey.roots.clone()), out).unwrap();
+            let ledger = Ledger::new(Some(locks), inventory.survey.roots.clone());
+            let owner = Owner::begin(clerk, first, (ledger, Kept::at(place.path())), out).unwrap();
             let changes = Changes::of(&inventory, Watches::new());
             let mut bench = Self { place, owner, changes, readiness };
             bench.back().await;

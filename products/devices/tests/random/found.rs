@@ -110,3 +110,22 @@ fn one_of_two_radios_that_tell_the_same_keeps_its_holders_over_a_restart() {
     let restart = [Step::KillAgent { agent: 0 }, Step::StartAgent, Step::Settle, ADMIT_RADIO, ADMIT_RADIO, ADMIT_RADIO];
     holds(&[&begin[..], &restart].concat());
 }
+
+#[test]
+fn a_container_does_not_start_with_what_came_to_the_node_of_its_disk_while_no_agent_ran() {
+    let there = Step::Plug { slot: 3, thing: 0 };
+    let begin = [disk(0), Step::StartAgent, Step::Settle, ADMIT_DISK, Step::Settle];
+    let start = [Step::StartAgent, Step::Settle, Step::Restart { pod: 0 }];
+    for end in [Step::StopAgent { agent: 0 }, Step::KillAgent { agent: 0 }] {
+        holds(&[&begin[..], &[end, there, disk(1)], &start].concat());
+        holds(&[&begin[..], &[end, there], &start].concat());
+    }
+}
+
+#[test]
+fn the_older_of_two_agents_starts_no_container_with_the_former_node_of_a_disk_that_the_newer_gave() {
+    let begin = [disk(0), radio(5), Step::StartAgent, Step::Settle, Step::StartAgent, ADMIT_DISK];
+    let reloaded = [Step::Reload { configuration: 2 }, ADMIT_RADIO, Step::KillAgent { agent: 1 }];
+    let moved = [Step::Reload { configuration: 0 }, Step::Plug { slot: 3, thing: 0 }, Step::Restart { pod: 0 }];
+    holds(&[&begin[..], &reloaded, &moved].concat());
+}
