@@ -5,7 +5,6 @@
 mod support;
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use support::site::{Site, User, wait_until};
 use support::{Machine, Said};
@@ -271,10 +270,9 @@ fn a_pod_whose_runner_was_killed_is_told_as_it_is_and_leaves_no_process() {
     let status: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     let pid = status["runner"]["pid"].as_u64().unwrap().to_string();
     assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
-    let until = Instant::now() + Duration::from_secs(10);
-    while !machine.run(&["describe", "gone"]).out.contains("its runner died") {
-        assert!(Instant::now() < until, "{}", machine.run(&["describe", "gone"]).out);
-    }
+    wait_until("the end of the runner to be told", || {
+        machine.run(&["describe", "gone"]).out.contains("its runner died")
+    });
     assert!(!machine.run(&["ps"]).out.contains("Running"));
 }
 

@@ -361,5 +361,5 @@ async fn strangers_at_the_socket_keep_nobody_out_and_take_no_memory() {
     println!("strangers took {grown} KiB at the most");
     assert!(grown < 32 * 1024, "{grown} KiB more than before");
     assert_eq!((kubelet.view().registrations.len(), kubelet.view().gaps.len()), (1, 0));
-    assert_eq!(timeout(Duration::from_secs(10), agent.ended_by(Signal::TERM)).await.expect("it ends"), Some(0));
+    assert_eq!(timeout(LIMIT, agent.ended_by(Signal::TERM)).await.expect("it ends"), Some(0));
 }

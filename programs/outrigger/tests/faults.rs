@@ -181,7 +181,10 @@ fn on_a_small_disk(site: &Site, script: &str, after: &str) -> Said {
 #[test]
 fn what_a_pod_comes_to_is_written_down_also_where_others_fill_the_disk() {
     let site = here();
-    let script = "[ -e $PLACE/again ] && exit 0; touch $PLACE/again; cat /dev/zero > $STATE/fill; exit 3";
+    // Not while the start is being written down: what fills the disk would take the room that the runner has just freed for it.
+    let script = "[ -e $PLACE/again ] && exit 0; touch $PLACE/again; RUN=$STATE/pods/default/full/1; \
+                  until grep -q Started $RUN/status.json && [ -e $RUN/.reserve ]; do sleep 0.1; done; \
+                  cat /dev/zero > $STATE/fill 2> /dev/null; exit 3";
     let said = on_a_small_disk(&site, script, "wait $RUN; echo ended $?; \"$0\" describe full");
     assert!(said.out.contains("ended 0\n"), "{said:#?}");
     assert!(!said.err.contains("StatusNotWritten"), "{said:#?}");

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
@@ -171,7 +171,8 @@ async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, path: &str) -> Str
 /// An admin endpoint that nobody asks anything.
 pub const ANY_PORT: &str = "127.0.0.1:0";
 
-/// An address that was free a moment ago.
+/// An address that was free a moment ago, and that nobody takes meanwhile: it is a loopback address of this process alone.
 pub fn address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    let [.., high, low] = std::process::id().to_be_bytes();
+    TcpListener::bind((Ipv4Addr::new(127, 97, high, low), 0)).unwrap().local_addr().unwrap().to_string()
 }

@@ -14,8 +14,9 @@ use super::Said;
 /// The uid and gid of the ordinary user.
 const NOBODY: u32 = 65534;
 
-/// How long anything that is waited for may take.
-pub const LIMIT: Duration = Duration::from_secs(20);
+/// How long anything that is waited for may take. It ends only what would never come: a machine may be a hundred times slower
+/// than another.
+pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// Whose pods they are, and what the machine allows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,8 +206,9 @@ impl Site {
 impl Drop for Site {
     /// A test leaves nothing behind, however it ended: a killed runner's cgroups go with the next command, which here comes.
     fn drop(&mut self) {
+        // Of a runner that has not ended yet, the next command would clear up nothing.
         for (pid, _) in self.processes() {
-            kill(pid, rustix::process::Signal::KILL);
+            kill_and_wait(pid);
         }
         let looked = self.run(&["ps"]);
         if !std::thread::panicking() {
@@ -256,6 +258,19 @@ pub fn kill_and_wait(pid: i32) {
     let Ok(process) = pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()) else { return };
     let _ = pidfd_send_signal(&process, Signal::KILL);
     poll(&mut [PollFd::new(&process, PollFlags::IN)], None).unwrap();
+}
+
+/// Stops a process, and waits until none of its threads goes on: each comes to its stop by itself.
+pub fn stop_and_wait(pid: i32) {
+    kill(pid, rustix::process::Signal::STOP);
+    let is_stopped = |thread: PathBuf| {
+        let stat = fs::read_to_string(thread.join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+    };
+    wait_until("a process to be stopped", || {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        threads.map(|thread| thread.path()).all(is_stopped)
+    });
 }
 
 fn command_line(pid: i32) -> String {
