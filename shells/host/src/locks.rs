@@ -431,14 +431,20 @@ impl Held {
 mod tests {
     use super::*;
 
-    fn taken(attempt: Attempt) -> MachineLock {
-        match attempt {
-            Attempt::Locked(lock) => lock,
-            Attempt::Held(holder) => panic!("held by {holder:?}"),
+    /// The lock that an attempt gets at last: a child that another test starts has our descriptors too until it executes
+    /// something, and so what we have given back.
+    fn taken(mut attempt: impl FnMut() -> Attempt) -> MachineLock {
+        let begun = std::time::Instant::now();
+        loop {
+            match attempt() {
+                Attempt::Locked(lock) => return lock,
+                Attempt::Held(holder) => assert!(begun.elapsed() < Duration::from_secs(20), "held by {holder:?}"),
+            }
+            sleep(LOOK);
         }
     }
 
-    /// Waits until it is so: a child that another test starts has our descriptors too until it executes something.
+    /// Waits until it is so, for the same reason.
     fn wait_until(is_so: impl Fn() -> bool) {
         let begun = std::time::Instant::now();
         while !is_so() {
@@ -456,7 +462,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let locks = Locks::of_machine(place.path()).unwrap();
         assert_eq!(locks.directory(), place.path().join("run/outrigger/lock"));
-        let lock = taken(locks.try_lock("devices", "a", "pod default/one").unwrap());
+        let lock = taken(|| locks.try_lock("devices", "a", "pod default/one").unwrap());
         let kept = lock.descriptor();
         drop(lock);
         assert_eq!(locks.holders("devices", |_| false)["a"].text, "pod default/one");
@@ -467,13 +473,18 @@ mod tests {
         assert_eq!(holder.text, "pod default/one");
         assert_eq!(holder.pid, Some(std::process::id().cast_signed()));
         assert_eq!(holder.uid, Some(rustix::process::geteuid().as_raw()));
-        taken(locks.try_lock("devices", "b", "another").unwrap());
+        taken(|| locks.try_lock("devices", "b", "another").unwrap());
         drop(kept);
         wait_until(|| is_free(&locks));
-        taken(locks.try_lock("devices", "a", "pod default/two").unwrap());
+        taken(|| locks.try_lock("devices", "a", "pod default/two").unwrap());
     }
 
     const LASTS: Wish<'static> = Wish { text: "a pod", shared: false, lasts: true };
+
+    /// Waits until nobody holds the one that lasts.
+    fn until_left(locks: &Locks) {
+        wait_until(|| locks.left("devices", |_| false).contains_key("a"));
+    }
 
     /// For a lock that counts whoever holds it.
     fn try_lasting(locks: &Locks) -> Attempt {
@@ -486,26 +497,30 @@ mod tests {
         let locks = Locks::of_machine(place.path()).unwrap();
         let file = locks.directory().join("devices/a");
         // Nobody has the one that everybody can open, and somebody may have it open.
-        taken(locks.try_lock("devices", "a", "a pod").unwrap());
+        taken(|| locks.try_lock("devices", "a", "a pod").unwrap());
+        wait_until(|| is_free(&locks));
         let opened = File::open(&file).unwrap();
-        let lock = taken(try_lasting(&locks));
+        let lock = taken(|| try_lasting(&locks));
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o600);
         flock(&opened, FlockOperation::NonBlockingLockExclusive).unwrap();
         let holders = locks.holders("devices", |_| false);
         assert!(holders["a"].is_lasting && holders["a"].text == "a pod" && locks.left("devices", |_| false).is_empty());
         locks.forget("devices", "a");
         drop(lock);
+        until_left(&locks);
         let left = locks.left("devices", |_| false);
         assert!(left["a"].is_lasting && left["a"].text == "a pod", "{left:?}");
         assert!(locks.holders("devices", |_| false).is_empty() && locks.left("devices", |_| true).is_empty());
-        let again = taken(try_lasting(&locks));
+        let again = taken(|| try_lasting(&locks));
         locks.give_back("devices", "a", again);
         assert!(!file.exists());
-        drop(taken(try_lasting(&locks)));
+        drop(taken(|| try_lasting(&locks)));
+        until_left(&locks);
         locks.forget("devices", "a");
         assert!(!file.exists());
-        drop(taken(try_lasting(&locks)));
-        taken(locks.try_lock("devices", "a", "a run").unwrap());
+        drop(taken(|| try_lasting(&locks)));
+        until_left(&locks);
+        taken(|| locks.try_lock("devices", "a", "a run").unwrap());
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o644, "as it was asked for last");
     }
 
@@ -515,7 +530,8 @@ mod tests {
     fn a_rightful_holder_that_comes_in_the_last_moment_keeps_the_lock() {
         let place = tempfile::tempdir().unwrap();
         let locks = Locks::of_machine(place.path()).unwrap();
-        drop(taken(locks.try_lock("devices", "a", "us").unwrap()));
+        drop(taken(|| locks.try_lock("devices", "a", "us").unwrap()));
+        wait_until(|| is_free(&locks));
         let path = locks.directory().join("devices/a");
         let file = file_id(&path).unwrap();
         let rightful = std::cell::RefCell::new(None);
@@ -538,7 +554,7 @@ mod tests {
     fn directories_are_open_to_everybody_and_files_are_not() {
         let place = tempfile::tempdir().unwrap();
         let locks = Locks::of_machine(place.path()).unwrap();
-        taken(locks.try_lock("devices", "a", "me").unwrap());
+        taken(|| locks.try_lock("devices", "a", "me").unwrap());
         let mode = |path: &str| fs::metadata(locks.directory().join(path)).unwrap().mode() & 0o7777;
         assert_eq!([mode(""), mode("devices"), mode("devices/a")], [0o1777, 0o1777, 0o644]);
     }
@@ -571,7 +587,7 @@ mod tests {
     fn a_look_at_who_holds_a_lock_keeps_nobody_from_it() {
         let place = tempfile::tempdir().unwrap();
         let locks = Locks::of_machine(place.path()).unwrap();
-        taken(locks.try_lock("devices", "a", "me").unwrap());
+        taken(|| locks.try_lock("devices", "a", "me").unwrap());
         wait_until(|| is_free(&locks));
         let look = File::open(locks.directory().join("devices/a")).unwrap();
         flock(&look, FlockOperation::NonBlockingLockShared).unwrap();
@@ -579,7 +595,7 @@ mod tests {
         let attempt = locks.try_lock_beside("devices", "a", alone, || false).unwrap();
         assert!(matches!(attempt, Attempt::Held(_)), "whoever shares it for long has it");
         let mut look = Some(look);
-        taken(locks.try_lock_beside("devices", "a", alone, || look.take().is_some()).unwrap());
+        taken(|| locks.try_lock_beside("devices", "a", alone, || look.take().is_some()).unwrap());
     }
 
     #[test]
@@ -587,26 +603,26 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let locks = Locks::of_machine(place.path()).unwrap();
         let held = |attempt: Attempt| matches!(attempt, Attempt::Held(_));
-        let both = ["one", "two"].map(|who| taken(locks.try_share("devices", "a", who).unwrap()));
+        let both = ["one", "two"].map(|who| taken(|| locks.try_share("devices", "a", who).unwrap()));
         let Attempt::Held(holder) = locks.try_lock("devices", "a", "three").unwrap() else { panic!("given beside") };
         assert_eq!(holder.text, "two");
         drop(both);
         wait_until(|| matches!(locks.try_lock("devices", "a", "three").unwrap(), Attempt::Locked(_)));
         wait_until(|| is_free(&locks));
-        let alone = taken(locks.try_lock("devices", "a", "three").unwrap());
+        let alone = taken(|| locks.try_lock("devices", "a", "three").unwrap());
         assert!(held(locks.try_share("devices", "a", "four").unwrap()));
         drop(alone);
         wait_until(|| is_free(&locks));
-        taken(locks.try_share("devices", "a", "four").unwrap());
+        taken(|| locks.try_share("devices", "a", "four").unwrap());
     }
 
     #[test]
     fn a_link_is_not_followed_and_whoever_may_puts_a_lock_in_its_place() {
         let place = tempfile::tempdir().unwrap();
         let locks = Locks::of_machine(place.path()).unwrap();
-        taken(locks.try_lock("devices", "a", "me").unwrap());
+        taken(|| locks.try_lock("devices", "a", "me").unwrap());
         std::os::unix::fs::symlink("/etc/hostname", locks.directory().join("devices/b")).unwrap();
-        taken(locks.try_lock("devices", "b", "me").unwrap());
+        taken(|| locks.try_lock("devices", "b", "me").unwrap());
         assert!(!locks.directory().join("devices/b").is_symlink());
     }
 
@@ -614,7 +630,7 @@ mod tests {
     fn a_lock_counts_only_where_somebody_holds_it_who_may() {
         let place = tempfile::tempdir().unwrap();
         let locks = Locks::of_machine(place.path()).unwrap();
-        let theirs = taken(locks.try_lock("devices", "a", "them").unwrap());
+        let theirs = taken(|| locks.try_lock("devices", "a", "them").unwrap());
         let against = |may: bool| locks.try_lock_against("devices", "a", LASTS, |_| may).unwrap();
         assert!(matches!(against(true), Attempt::Held(_)));
         let Some(users) = locks.users("devices", ["a"]) else {
@@ -623,7 +639,7 @@ mod tests {
         };
         assert!(!users["a"].is_empty(), "this process");
         wait_until(|| locks.users("devices", ["a"]).is_some_and(|users| users["a"].len() == 1));
-        let ours = taken(against(false));
+        let ours = taken(|| against(false));
         drop(theirs);
         assert!(matches!(locks.try_lock("devices", "a", "others").unwrap(), Attempt::Held(_)));
         assert_eq!(fs::read_dir(locks.directory().join("devices")).unwrap().count(), 1);

@@ -22,7 +22,7 @@ use outrigger_pod_core::plan::{ContainerPlan, Handler, PodPlan, ProbePlan};
 use outrigger_probes::{Target, ask, hook};
 use outrigger_sample_pods::{container, pod};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -92,6 +92,13 @@ async fn answer(
         return std::future::pending().await;
     }
     let _ = stream.shutdown().await;
+}
+
+/// A port at which nobody listens, and at which nobody else can.
+fn silent_port() -> (u16, TcpSocket) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((HERE, 0).into()).unwrap();
+    (socket.local_addr().unwrap().port(), socket)
 }
 
 /// TLS with a certificate that no authority knows.
@@ -364,13 +371,13 @@ async fn https_takes_every_certificate_and_tells_plain_http_apart() {
 #[tokio::test]
 async fn tcp_asks_for_a_connection() {
     let listener = TcpListener::bind((HERE, 0)).await.unwrap();
+    let tcp = |host: Option<&str>, port| Handler::Tcp { host: host.map(str::to_owned), port };
     let port = listener.local_addr().unwrap().port();
-    let tcp = |host: Option<&str>| Handler::Tcp { host: host.map(str::to_owned), port };
-    assert_eq!(asked(tcp(None), LONG).await, ProbeOutcome::Success);
-    assert_eq!(asked(tcp(Some("localhost")), LONG).await, ProbeOutcome::Success);
-    drop(listener);
+    assert_eq!(asked(tcp(None, port), LONG).await, ProbeOutcome::Success);
+    assert_eq!(asked(tcp(Some("localhost"), port), LONG).await, ProbeOutcome::Success);
+    let (port, _taken) = silent_port();
     let refused = format!("dial tcp 127.0.0.1:{port}: connect: connection refused");
-    assert_eq!(asked(tcp(None), LONG).await, failure(refused));
+    assert_eq!(asked(tcp(None, port), LONG).await, failure(refused));
 }
 
 #[tokio::test]
@@ -493,9 +500,7 @@ async fn grpc_answers_are_judged_as_a_kubelet_judges_them() {
 
 #[tokio::test]
 async fn a_refused_grpc_connection_is_tried_until_the_limit() {
-    let listener = TcpListener::bind((HERE, 0)).await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
+    let (port, _taken) = silent_port();
     let text = format!("timeout: failed to connect service \"127.0.0.1:{port}\" within 3s: context deadline exceeded");
     assert_eq!(asked(Handler::Grpc { port, service: String::new() }, SHORT).await, failure(text));
 }

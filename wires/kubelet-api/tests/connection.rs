@@ -2,6 +2,7 @@
 
 use std::future::{pending, ready};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_kubelet_api::device_plugin::registration_client::RegistrationClient;
@@ -14,11 +15,15 @@ use outrigger_kubelet_api::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
-/// Takes every registration but that of `refused`.
-struct Taker;
+/// Takes every registration but that of `refused`, and that of `slow` once it may.
+#[derive(Default)]
+struct Taker {
+    begun: Arc<Notify>,
+    may_end: Arc<Notify>,
+}
 
 #[outrigger_kubelet_api::async_trait]
 impl Registration for Taker {
@@ -26,7 +31,8 @@ impl Registration for Taker {
         match request.into_inner().resource_name.as_str() {
             "refused" => Err(Status::invalid_argument("refused")),
             "slow" => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                self.begun.notify_one();
+                self.may_end.notified().await;
                 Ok(Response::new(Empty {}))
             }
             _ => Ok(Response::new(Empty {})),
@@ -51,8 +57,10 @@ async fn a_call_and_its_refusal_cross_the_socket() {
         let refusal = client.register(registration("refused")).await.unwrap_err();
         assert_eq!((refusal.code(), refusal.message()), (Code::InvalidArgument, "refused"));
     };
-    let (served, ()) =
-        tokio::join!(serve_connection(theirs, RegistrationServer::new(Taker), Activity::default(), pending()), calls);
+    let (served, ()) = tokio::join!(
+        serve_connection(theirs, RegistrationServer::new(Taker::default()), Activity::default(), pending()),
+        calls
+    );
     served.unwrap();
 }
 
@@ -63,8 +71,10 @@ async fn an_unknown_method_is_unimplemented() {
         let status = DevicePluginClient::new(channel(ours).await).allocate(AllocateRequest::default()).await;
         assert_eq!(status.map(Response::into_inner).unwrap_err().code(), Code::Unimplemented);
     };
-    let (served, ()) =
-        tokio::join!(serve_connection(theirs, RegistrationServer::new(Taker), Activity::default(), pending()), calls);
+    let (served, ()) = tokio::join!(
+        serve_connection(theirs, RegistrationServer::new(Taker::default()), Activity::default(), pending()),
+        calls
+    );
     served.unwrap();
 }
 
@@ -74,30 +84,25 @@ async fn a_call_under_way_is_answered_after_the_stop() {
     let (stop, stopped) = oneshot::channel::<()>();
     let mut client = RegistrationClient::new(channel(ours).await);
     let mut late = client.clone();
-    let activity = Activity::default();
-    let served = serve_connection(theirs, RegistrationServer::new(Taker), activity, async move { drop(stopped.await) });
+    let taker = Taker::default();
+    let (begun, may_end) = (Arc::clone(&taker.begun), Arc::clone(&taker.may_end));
+    let server = RegistrationServer::new(taker);
+    let served = serve_connection(theirs, server, Activity::default(), async move { drop(stopped.await) });
     let calls = async {
         client.register(registration("v.io/d")).await.unwrap();
-        let mut slow = std::pin::pin!(client.register(registration("slow")));
-        assert!(std::future::poll_fn(|context| ready_or_not(slow.as_mut(), context)).await.is_none());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        stop.send(()).unwrap();
-        slow.await.unwrap();
-        late.register(registration("v.io/d")).await.unwrap_err();
+        let slow = client.register(registration("slow"));
+        let others = async {
+            begun.notified().await;
+            stop.send(()).unwrap();
+            // Calls are refused from when the peer has heard of the stop.
+            while late.register(registration("v.io/d")).await.is_ok() {}
+            may_end.notify_one();
+        };
+        let (answer, ()) = tokio::join!(slow, others);
+        answer.unwrap();
     };
-    let (served, ()) = tokio::join!(served, calls);
+    let (served, ()) = timeout(Duration::from_secs(20), async { tokio::join!(served, calls) }).await.expect("it ends");
     served.unwrap();
-}
-
-/// Polls once.
-fn ready_or_not<F: Future>(
-    future: std::pin::Pin<&mut F>,
-    context: &mut std::task::Context<'_>,
-) -> std::task::Poll<Option<F::Output>> {
-    match future.poll(context) {
-        std::task::Poll::Ready(output) => std::task::Poll::Ready(Some(output)),
-        std::task::Poll::Pending => std::task::Poll::Ready(None),
-    }
 }
 
 #[tokio::test]
@@ -105,7 +110,9 @@ async fn what_is_no_http2_is_closed_with_an_error() {
     for noise in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], &[0xff; 200]] {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         ours.write_all(noise).await.unwrap();
-        serve_connection(theirs, RegistrationServer::new(Taker), Activity::default(), pending()).await.unwrap_err();
+        serve_connection(theirs, RegistrationServer::new(Taker::default()), Activity::default(), pending())
+            .await
+            .unwrap_err();
         // The peer sees the end, after at most a few frames.
         let mut answer = Vec::new();
         drop(ours.read_to_end(&mut answer).await);
@@ -116,7 +123,7 @@ async fn what_is_no_http2_is_closed_with_an_error() {
 #[tokio::test]
 async fn an_idle_connection_ends_at_the_stop() {
     let (_ours, theirs) = UnixStream::pair().unwrap();
-    let served = serve_connection(theirs, RegistrationServer::new(Taker), Activity::default(), ready(()));
+    let served = serve_connection(theirs, RegistrationServer::new(Taker::default()), Activity::default(), ready(()));
     timeout(Duration::from_secs(20), served).await.expect("it ends").unwrap();
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use outrigger_launcher::Launcher;
 use outrigger_pod_core::claim::{ClaimDevice, ClaimMount, ClaimValue};
@@ -14,8 +14,17 @@ use crate::bench::{Bench, finish, plan};
 use crate::streams::wait_for;
 
 /// Whether somebody holds the lock of this file.
-fn is_locked(path: &Path) -> bool {
+pub fn is_locked(path: &Path) -> bool {
     flock(File::open(path).unwrap(), FlockOperation::NonBlockingLockExclusive).is_err()
+}
+
+/// Waits until nobody does: what another test starts has our descriptors too until it executes something.
+pub async fn until_free(path: &Path) {
+    let until = Instant::now() + Duration::from_secs(120);
+    while is_locked(path) {
+        assert!(Instant::now() < until, "{} is never free", path.display());
+        tokio::time::sleep(Duration::from_millis(2)).await; // Nothing tells that a lock is free.
+    }
 }
 
 #[tokio::test]
@@ -35,7 +44,7 @@ async fn a_held_lock_is_free_only_when_the_last_process_has_ended() {
         bench.launcher.stop(&running.id, "SIGKILL", Duration::ZERO).await.unwrap();
         running.ended.await;
         bench.launcher.remove(&plan.uid).await.unwrap();
-        assert!(!is_locked(&lock));
+        until_free(&lock).await;
     }
 }
 

@@ -10,6 +10,7 @@ use outrigger_pod_core::plan::PodPlan;
 use outrigger_pod_core::quantity::Quantity;
 
 use crate::bench::{Bench, finish, plan};
+use crate::claims::{is_locked, until_free};
 use crate::streams::wait_for;
 
 fn limited() -> PodPlan {
@@ -108,8 +109,7 @@ async fn a_lock_of_a_claim_frees_only_when_the_container_has_ended() {
     let (bench, plan) = (Bench::new(), Arc::new(plan()));
     bench.prepare(&plan, &[]).await;
     let path = bench.directory.path().join("lock");
-    let open = || fs::File::create(&path).unwrap();
-    let lock = open();
+    let lock = fs::File::create(&path).unwrap();
     lock.lock().unwrap();
     let script = "for one in /proc/$$/fd/*; do readlink $one; done; echo listed; exec sleep 1000";
     let mut request = bench.request(&plan, &["sh", "-c", script], Vec::new());
@@ -118,7 +118,7 @@ async fn a_lock_of_a_claim_frees_only_when_the_container_has_ended() {
     // Its agent holds it; the container itself does not, or what it leaves running elsewhere would.
     let seen = wait_for(&mut running, "listed").await;
     assert!(seen.matches("pipe:").count() == 2 && !seen.contains("lock"), "{seen}");
-    assert!(open().try_lock().is_err());
+    assert!(is_locked(&path));
     bench.launcher.remove(&plan.uid).await.unwrap();
-    open().try_lock().unwrap();
+    until_free(&path).await;
 }
