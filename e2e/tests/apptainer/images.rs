@@ -44,9 +44,15 @@ fn an_image_that_cannot_be_had_has_a_reason() {
     ] {
         let fields = ["command: ['true']", &format!("imagePullPolicy: {policy}")];
         let manifest = sid.file("absent.yaml", &pod("absent", &format!("\"{image}\""), &fields));
-        let said = sid.run(USER, &["run", "--timeout", "2s", "--output", "json", &manifest]);
-        assert_eq!(said.code, 124, "{said:#?}");
-        assert!(said.err.contains(reason) || said.out.contains(reason), "{image}: {said:#?}");
-        assert!(said.err.contains(word) || said.out.contains(word), "{image}: {said:#?}");
+        let run = |limit: &str| {
+            let said = sid.run(USER, &["run", "--timeout", limit, "--output", "json", &manifest]);
+            assert_eq!(said.code, 124, "{said:#?}");
+            let is_told = |text: &str| said.err.contains(text) || said.out.contains(text);
+            (is_told(reason) && is_told(word), said)
+        };
+        // A busy machine may need longer until the image was asked for.
+        let (is_told, said) =
+            ["2s", "15s"].map(run).into_iter().find(|(is_told, _)| *is_told).unwrap_or_else(|| run("60s"));
+        assert!(is_told, "{image}: {said:#?}");
     }
 }

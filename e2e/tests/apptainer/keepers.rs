@@ -62,21 +62,27 @@ fn what_a_killed_keeper_leaves_is_ended_by_the_next_command() {
     let sid = Sid::new();
     let mark = mark(USER);
     let mut runner = running(sid.without_namespaces(USER, &["run", &deaf(&sid, &mark)]));
-    let kill = |signal: &str, pids: &[String]| {
-        assert!(Command::new("kill").arg(signal).args(pids).status().unwrap().success());
-    };
     // The runner first stops, so that it cannot see to what its keeper leaves; the agent inside must not either.
-    kill("-STOP", &[runner.id().to_string()]);
+    let stop = Command::new("kill").args(["-STOP", &runner.id().to_string()]).status();
+    assert!(stop.unwrap().success() && within(LIMIT, || is_stopped(runner.id())));
     let agents: Vec<String> = agents(runner.id());
     assert!(!agents.is_empty());
-    kill("-KILL", &agents);
-    kill("-KILL", &[runner.id().to_string()]);
+    // One of them may end with the one before it.
+    Command::new("kill").arg("-KILL").args(agents).status().unwrap();
+    runner.kill().unwrap();
     runner.wait().unwrap();
     assert!(within(LIMIT, || !processes_with(&mark).is_empty()), "nothing was left to be ended");
     // Outside of the user namespace that took the right away: a sibling of it may not look into its processes.
     let listed = sid.run(USER, &["ps", "--output", "json"]);
     assert!(listed.out.contains("ContainerStatusUnknown"), "{listed:#?}");
     assert!(within(LIMIT, || processes_with(&mark).is_empty()), "{:?}", processes_with(&mark));
+}
+
+/// Whether none of the threads of a process goes on: each comes to its stop by itself.
+fn is_stopped(pid: u32) -> bool {
+    let stat = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+    let mut threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().map(stat);
+    threads.all(|stat| stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T')))
 }
 
 /// The agents below a process, in it and in its containers.

@@ -8,7 +8,7 @@ use crate::pod;
 use crate::sid::{Sid, USER, processes_with, who_sees_a_mount};
 
 /// How long anything may take that is waited for.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// A pod in the foreground of a process that can be killed, once its container has said `up`.
 pub fn running(mut run: Command) -> Child {

@@ -17,7 +17,7 @@ pub const NOBODY: u32 = 65534;
 pub const USERS: [u32; 2] = [0, NOBODY];
 
 /// How long anything may take that is waited for.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A folder with the executable, manifests and the state. It goes with the test.
 pub struct Site {

@@ -44,7 +44,7 @@ impl<'p> Running<'p> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        let stopped = self.podman.run(&["stop", "--time=5", "replaced"]);
+        let stopped = self.podman.run(&["stop", "--time=60", "replaced"]);
         let ended = self.child.wait();
         if !std::thread::panicking() {
             stopped.unwrap();
