@@ -99,8 +99,8 @@ pub enum Done {
     },
     /// There is a decision.
     Decided(Verdict),
-    /// An accepted decision has been logged and counted.
-    Reported,
+    /// It has been done, and there is nothing to say of it.
+    Nothing,
 }
 
 impl Clerk {
@@ -229,7 +229,7 @@ impl Clerk {
         report::known(&decision, metrics);
         self.decision = Some(decision);
         self.lists = lists;
-        Done::Reported
+        Done::Nothing
     }
 
     /// Who else has locks, in words. An older instance may hold some that we wait for. What another instance gave to a pod

@@ -46,6 +46,9 @@ const REST: Duration = Duration::from_millis(20);
 /// tells that it is free.
 const LOCKS_REST: Duration = Duration::from_secs(1);
 
+/// How long after an audit all is over that comes of it.
+const SETTLED: Duration = Duration::from_secs(1);
+
 /// What the owner is told.
 #[derive(Debug)]
 pub struct Inbox {
@@ -106,6 +109,8 @@ struct Due {
     decide: bool,
     /// Whether to see what agents before have left.
     sweep: bool,
+    /// When to give back the memory that an audit has used.
+    economize: Option<Instant>,
     /// The last look, and the last one at locks.
     looked: Instant,
     locks_looked: Instant,
@@ -119,7 +124,8 @@ impl Owner {
     pub fn begin(clerk: Clerk, first: Verdict, (ledger, kept): (Ledger, Kept), out: Outbox) -> io::Result<Self> {
         let (now, elsewhere) = (Instant::now(), clerk.elsewhere());
         let (looked, locks_looked) = (now, now);
-        let due = Due { inventory: None, look: None, locks: None, decide: false, sweep: false, looked, locks_looked };
+        let (inventory, look, locks, economize) = Default::default();
+        let due = Due { inventory, look, locks, decide: false, sweep: false, economize, looked, locks_looked };
         let office = Office::open(clerk)?;
         let mut owner = Self { office, ledger, kept, elsewhere, begun: now, is_late: false, due, out };
         owner.out.looks.met();
@@ -146,7 +152,7 @@ impl Owner {
                         // A claim that the kubelet never names ends with time, also where it tells nothing new.
                         let told = inbox.holders.borrow().clone();
                         self.hear(told.as_ref());
-                        (self.due.look, self.due.sweep) = (Some(now), true);
+                        (self.due.look, self.due.sweep, self.due.economize) = (Some(now), true, Some(now + SETTLED));
                     }
                     self.send(now);
                 }
@@ -186,7 +192,7 @@ impl Owner {
         let decided = self.out.decided.borrow();
         let again = decided.decision.again.map(|again| self.begun + again);
         let probe = probe(&decided.inventory.rules).map(|every| self.due.looked + every);
-        [self.due.look, self.due.locks, again, probe].into_iter().flatten().min()
+        [self.due.look, self.due.locks, self.due.economize, again, probe].into_iter().flatten().min()
     }
 
     /// Sends the clerk out for what is due.
@@ -197,6 +203,12 @@ impl Owner {
         }
         if self.due.decide {
             self.send_to_decide();
+        } else if is_due(self.due.economize) {
+            self.due.economize = None;
+            self.office.send(|_| {
+                super::economize();
+                Done::Nothing
+            });
         } else if is_due(self.due.locks) && !is_due(self.due.look) {
             (self.due.locks, self.due.locks_looked) = (None, now);
             let news = self.ledger.take_news();
@@ -223,11 +235,7 @@ impl Owner {
                 if is_audit {
                     clerk.sweep();
                 }
-                let done = clerk.look(with_locks);
-                if is_audit {
-                    super::economize();
-                }
-                done
+                clerk.look(with_locks)
             });
         }
     }
@@ -272,7 +280,7 @@ impl Owner {
             }
             Done::Decided(verdict) if self.still_holds(&verdict) => self.tell(verdict),
             Done::Decided(_) => self.send_to_decide(),
-            Done::Reported => (),
+            Done::Nothing => (),
         }
     }
 
