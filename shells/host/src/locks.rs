@@ -12,11 +12,12 @@
 //!
 //! A file is opened without `O_CREAT` first and then with `O_EXCL`: with `fs.protected_regular=2`
 //! (`Documentation/admin-guide/sysctl/fs.rst`) an `O_CREAT` open of another user's file in such a directory fails, even
-//! for root. Files stay when they are not locked, but those that last go when they are given back.
+//! for root. Files stay when they are not locked, but those that last go when they are given back. What is no file is no lock.
 //!
 //! What it does not do: it does not judge whether a holder may have the thing ([`Attempt::Held`] tells whom to ask), and
 //! does not wait.
 
+mod file;
 mod lasting;
 mod users;
 
@@ -168,11 +169,11 @@ impl Locks {
         let operation =
             if wish.shared { FlockOperation::NonBlockingLockShared } else { FlockOperation::NonBlockingLockExclusive };
         loop {
-            let file = match open(&path, wish.lasts) {
+            let file = match file::open(&path, wish.lasts) {
                 Ok(file) => file,
                 Err(error) => match lasting::closed(&path) {
                     Some(holder) => return Ok(Attempt::Held(holder)),
-                    None if lasting::is_none(&error) && lasting::renew(&path, wish.lasts).is_ok() => continue,
+                    None if file::clear(&path) => continue,
                     None => return Err(failed(error)),
                 },
             };
@@ -212,7 +213,9 @@ impl Locks {
             if is_free && is_root {
                 return None;
             }
-            let Ok(file) = open_to_read(&entry.path()) else { return Some((name, lasting::closed(&entry.path())?)) };
+            let Ok(file) = file::open_to_read(&entry.path()) else {
+                return Some((name, lasting::closed(&entry.path())?));
+            };
             let is_held = flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
             is_held.then(|| (name, holder(&file, entry.path(), &listed)))
         });
@@ -331,34 +334,11 @@ fn again(looks: &mut std::ops::Range<u32>) -> bool {
     looks.next().inspect(|_| sleep(LOOK)).is_some()
 }
 
-fn open_to_read(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
-}
-
 /// A lock of ours that lasts, where nobody holds it; nobody gets it while this is open.
 fn left_at(path: &Path) -> Option<File> {
     fs::symlink_metadata(path).ok().filter(lasting::is_ours)?;
-    let file = open_to_read(path).ok()?;
+    let file = file::open_to_read(path).ok()?;
     (flock(&file, FlockOperation::NonBlockingLockShared).is_ok()).then_some(file)
-}
-
-/// Opens a lock's file, which is made where it is missing: one that lasts is nobody else's from the first moment.
-fn open(path: &Path, lasts: bool) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW.bits().cast_signed();
-    loop {
-        match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-            Err(missing) if missing.kind() == io::ErrorKind::NotFound => {}
-            opened => return opened,
-        }
-        let mode = if lasts { 0o600 } else { 0o644 };
-        match OpenOptions::new().read(true).write(true).create_new(true).mode(mode).custom_flags(flags).open(path) {
-            Ok(made) if lasts => return Ok(made),
-            // Others must be able to read it, whatever our umask is.
-            Ok(made) => made.set_permissions(Permissions::from_mode(0o644))?,
-            Err(other) if other.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// What tells a file from another one that comes to have its name.
@@ -372,8 +352,9 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 /// Another user's file stays as it is: its text is then not believed, see [`holder`].
 fn write_text(path: &Path, text: &str) {
-    let flags = OFlags::NOFOLLOW.bits().cast_signed();
-    if let Ok(mut file) = OpenOptions::new().write(true).truncate(true).custom_flags(flags).open(path) {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = OpenOptions::new().write(true).truncate(true).custom_flags(flags.bits().cast_signed()).open(path);
+    if let Ok(mut file) = opened {
         // It only informs; the lock is what counts.
         let _ = file.write_all(format!("{}\t{text}\n", std::process::id()).as_bytes());
     }
@@ -429,6 +410,8 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{CWD, FileType};
+
     use super::*;
 
     /// The lock that an attempt gets at last: a child that another test starts has our descriptors too until it executes
@@ -616,14 +599,31 @@ mod tests {
         taken(|| locks.try_share("devices", "a", "four").unwrap());
     }
 
+    /// Everybody may make something there. Tried with a pipe that is opened: nothing is heard any more.
     #[test]
-    fn a_link_is_not_followed_and_whoever_may_puts_a_lock_in_its_place() {
+    fn what_is_no_file_is_neither_followed_nor_waited_for_and_whoever_may_puts_a_lock_in_its_place() {
         let place = tempfile::tempdir().unwrap();
         let locks = Locks::of_machine(place.path()).unwrap();
-        taken(|| locks.try_lock("devices", "a", "me").unwrap());
-        std::os::unix::fs::symlink("/etc/hostname", locks.directory().join("devices/b")).unwrap();
-        taken(|| locks.try_lock("devices", "b", "me").unwrap());
-        assert!(!locks.directory().join("devices/b").is_symlink());
+        let path = locks.directory().join("devices/a");
+        shared_directory(path.parent().unwrap()).unwrap();
+        let makes: [fn(&Path); 4] = [
+            |path| std::os::unix::fs::symlink("/etc/hostname", path).unwrap(),
+            |path| rustix::fs::mknodat(CWD, path, FileType::Fifo, 0o666.into(), 0).unwrap(),
+            |path| drop(std::os::unix::net::UnixListener::bind(path).unwrap()),
+            |path| fs::create_dir(path).unwrap(),
+        ];
+        for (number, make) in makes.into_iter().enumerate() {
+            make(&path);
+            let (locks, (tell, told)) = (locks.clone(), std::sync::mpsc::channel());
+            std::thread::spawn(move || {
+                let looked = locks.holders("devices", |_| false).len() + locks.left("devices", |_| false).len();
+                let _ = tell.send((looked, taken(|| locks.try_lock("devices", "a", "me").unwrap())));
+            });
+            let (looked, _lock) = told.recv_timeout(Duration::from_secs(20)).expect("it is waited for");
+            assert_eq!((looked, path.symlink_metadata().unwrap().is_file()), (0, true), "{number}");
+            fs::remove_file(&path).unwrap();
+            assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0, "{number}");
+        }
     }
 
     #[test]

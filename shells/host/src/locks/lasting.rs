@@ -21,9 +21,12 @@ use tracing::error;
 use super::users::FileId;
 use super::{LockHolder, file_id};
 
+/// The mode of one that outlasts its maker.
+const LASTING: u32 = 0o600;
+
 /// Whether it is one that outlasts its maker.
 pub(super) fn is_lasting(there: &Metadata) -> bool {
-    there.is_file() && there.mode() & 0o777 == 0o600
+    there.is_file() && there.mode() & 0o777 == LASTING
 }
 
 /// Whether it is one of ours.
@@ -35,11 +38,6 @@ pub(super) fn is_ours(there: &Metadata) -> bool {
 pub(super) fn closed(path: &Path) -> Option<LockHolder> {
     let there = fs::symlink_metadata(path).ok().filter(|there| is_lasting(there) && there.uid() == 0)?;
     Some(LockHolder { uid: Some(there.uid()), path: path.to_owned(), is_lasting: true, ..LockHolder::default() })
-}
-
-/// Whether a file cannot be opened because somebody made it so that it is no lock at all: closed to all, or a link.
-pub(super) fn is_none(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::PermissionDenied || error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
 }
 
 /// Puts a new file in the place of one that nobody has: in a shared directory only whoever owns one of both may.
@@ -69,7 +67,8 @@ pub(super) fn exchange(path: &Path, old: FileId, counts: impl Fn(FileId) -> bool
         std::mem::forget(locked);
         return false;
     }
-    let _ = fs::remove_file(&beside);
+    // Where it was no file it may be a directory; one with something in it stays, under a name that is no lock's.
+    let _ = fs::remove_file(&beside).or_else(|_| fs::remove_dir(&beside));
     is_it
 }
 
@@ -81,15 +80,14 @@ fn new_beside(path: &Path, lasts: bool) -> io::Result<(File, PathBuf)> {
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let beside = path.with_file_name(format!(".{name}.{}.{number}", process::id()));
         // As long as it is not locked nobody else can open it.
-        let file = match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&beside) {
+        let file = match OpenOptions::new().read(true).write(true).create_new(true).mode(LASTING).open(&beside) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
             Err(error) => return Err(error),
         };
         flock(&file, FlockOperation::LockExclusive)?;
-        if !lasts {
-            file.set_permissions(Permissions::from_mode(0o644))?;
-        }
+        // Whatever our umask is.
+        file.set_permissions(Permissions::from_mode(if lasts { LASTING } else { 0o644 }))?;
         return Ok((file, beside));
     }
 }
