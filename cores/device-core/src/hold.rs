@@ -74,7 +74,8 @@ impl Mode {
     /// Whether somebody is in the way who has `part` of a lock that is held so: a number for one of several, else the name of
     /// what is a part.
     pub fn meets(self, part: &str) -> bool {
-        let is_one_of_several = part.starts_with(|first: char| first.is_ascii_digit());
+        // What has no number is told by a digest, which may begin with a digit.
+        let is_one_of_several = part.bytes().all(|byte| byte.is_ascii_digit());
         match self {
             Self::Alone => true,
             Self::Several => !is_one_of_several,
@@ -208,6 +209,14 @@ mod tests {
         assert_eq!(of(&kvm, 2, 3), named(&[("char-10:232", Several), ("char-10:232+2", Alone)]));
         let limited = Hold { turn: (1, 4), ..kvm };
         assert_eq!(of(&limited, 2, 3), named(&[("char-10:232", Several), ("char-10:232+5", Alone)]));
+    }
+
+    #[test]
+    fn a_part_is_told_from_one_of_several_also_where_it_has_no_number() {
+        for part in ["char-10:232", "char-10:232+1", "2gqx7mbl5a", "234567abcd"] {
+            assert!(Several.meets(part) && !Part.meets(part) && Alone.meets(part), "{part}");
+        }
+        assert!(!Several.meets("12") && Part.meets("12") && Alone.meets("12"));
     }
 
     #[test]
