@@ -15,7 +15,7 @@ use outrigger_device_plugin::{
     Allocation, Answers, BoxFuture, Choice, Device, DeviceNode, DevicePlugin, Place, Refusal, Resource, SocketName,
 };
 use outrigger_host::Watches;
-use outrigger_stub_kubelet::Admitted;
+use outrigger_stub_kubelet::{Admitted, View};
 use tokio::sync::watch;
 
 const SATA: &str = "kubedev.org/sata";
@@ -162,6 +162,7 @@ async fn first_wrong(plugin: Plugin) -> Option<String> {
 
 /// Every hundredth assignment the plugin starts again, and between them the kubelet.
 async fn restart(plugin: Plugin, node: &mut Node, machine: &Path, assigned: usize) {
+    let before = node.kubelet.view().registrations_of(SATA);
     match assigned % 100 {
         0 => {
             node.stop().await;
@@ -170,7 +171,9 @@ async fn restart(plugin: Plugin, node: &mut Node, machine: &Path, assigned: usiz
         50 => node.kubelet.restart().await.unwrap(),
         _ => return,
     }
-    node.kubelet.until(|view| view.allocatable(SATA) == 2 && view.resources[SATA].streams == 1).await;
+    // The kubelet may not have seen yet that the older one has ended.
+    let is_new = |view: &View| view.registrations_of(SATA) > before && view.resources[SATA].streams == 1;
+    node.kubelet.until(|view| is_new(view) && view.allocatable(SATA) == 2).await;
 }
 
 /// Done means 2, fault K1: the kubelet assigned `2` to one pod and `0` to another, and both received `/dev/sdb`.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use harness::Node;
+use harness::{Node, PATIENCE};
 use outrigger_device_core::decide::{Claims, State};
 use outrigger_devices::args::SettingsArgs;
 use outrigger_devices::inventory::Inventory;
@@ -54,7 +54,20 @@ impl Loop {
     /// Attaches the same node to another file.
     fn exchanged(&self, file: &Path) {
         done(Command::new("losetup").arg("-d").arg(&self.node));
-        done(Command::new("losetup").arg(&self.node).arg(file));
+        self.attached_again(file);
+    }
+
+    /// Whoever looks at the node because something was told of it, as udev does, keeps it busy for a moment.
+    fn attached_again(&self, file: &Path) {
+        let begun = Instant::now();
+        loop {
+            let said = Command::new("losetup").arg(&self.node).arg(file).output().unwrap();
+            if said.status.success() {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{}", String::from_utf8_lossy(&said.stderr));
+            std::thread::yield_now();
+        }
     }
 
     fn configuration(&self) -> String {
@@ -143,7 +156,7 @@ async fn k07_a_disk_that_comes_and_goes_is_offered_and_no_longer() {
     let begun = Instant::now();
     node.offered(DISK, 0).await;
     eprintln!("no longer offered {:?} after it went", begun.elapsed());
-    done(Command::new("losetup").arg(&disk.node).arg(disk.file.path()));
+    disk.attached_again(disk.file.path());
     node.offered(DISK, 1).await;
 }
 
