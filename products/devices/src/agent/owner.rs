@@ -28,13 +28,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::ask::Told;
-use super::clerk::{Clerk, Done, LATE, Office, Verdict};
+use super::clerk::{Clerk, Done, Verdict};
 use super::desk::{Ask, Decided, What};
 use super::give;
 use super::kept::Kept;
 use super::ledger::{Elsewhere, Ledger};
 use super::metrics::Metrics;
 use super::offers::Offers;
+use super::office::{LATE, Office};
 use super::report;
 use crate::inventory::Inventory;
 use crate::survey::Changes;
