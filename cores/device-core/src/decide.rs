@@ -35,7 +35,7 @@ pub use contest::may_overlap;
 pub use life::State;
 use life::Trouble;
 pub use list::wire_size;
-pub use reason::Reason;
+pub use reason::{Reason, why};
 
 /// All that a decision depends on.
 #[derive(Clone, Copy, Debug)]
@@ -174,6 +174,16 @@ pub struct Finding {
     pub numa: Vec<u32>,
     /// Since when, for one that is listed.
     pub since: Option<Duration>,
+}
+
+impl Finding {
+    /// Who else has it, where that is why it is not offered.
+    pub fn elsewhere(&self) -> Option<&str> {
+        self.reasons.iter().find_map(|reason| match reason {
+            Reason::Elsewhere(who) => Some(who.as_str()),
+            _ => None,
+        })
+    }
 }
 
 /// A unit whose status is another one than before.

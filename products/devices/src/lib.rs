@@ -8,7 +8,7 @@
 //! Read in this order: [`args`] is the command line; [`mod@file`] is `devices.yaml`, [`settings`] reads it, [`gdp`] reads what
 //! is written for the programs that this one replaces, [`place`] tells where in it something stands, [`rules`] makes of it
 //! what the core decides by. [`survey`] looks at the machine, [`inventory`] joins both. `claims` asks the kubelet who has
-//! what, `locks` are the same at both doors; [`provider`] hands devices to `outrigger run`; `commands` tell people; `agent` serves the kubelet.
+//! what, `locks` are the same at both doors, `directory` tells whether others' can be used; [`provider`] hands devices to `outrigger run`; `commands` tell people; `agent` serves the kubelet.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -20,6 +20,7 @@ pub mod agent;
 pub mod args;
 mod claims;
 mod commands;
+mod directory;
 pub mod file;
 pub mod gdp;
 pub mod inventory;

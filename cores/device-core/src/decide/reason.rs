@@ -96,6 +96,11 @@ pub enum Reason {
     Flapping,
 }
 
+/// Reasons as one line.
+pub fn why(reasons: &[Reason]) -> String {
+    reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
 impl Reason {
     /// The word for it in metrics.
     pub fn label(&self) -> &'static str {

@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_device_core::answer::{Answer, answer};
-use outrigger_device_core::decide::{Finding, Listed, Reason, Status};
+use outrigger_device_core::decide::{Finding, Listed, Reason, Status, why};
 use outrigger_device_core::refuse::{When, refuse};
 use outrigger_device_core::unit::Unit;
 use outrigger_device_plugin::{Allocation, DeviceNode, Mount, Refusal};
 
 use super::desk::{Decided, Denied};
 use super::ledger::{Ledger, Taken};
-use crate::commands::list::why;
 use crate::locks::who;
 
 /// Where the devices of one resource are given.

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use outrigger_device_core::decide::{Change, Decision, Listed, Reason, Status};
+use outrigger_device_core::decide::{Change, Decision, Listed, Reason, Status, why};
 use tracing::{info, warn};
 
 use super::metrics::Metrics;
 use crate::claims::Holders;
-use crate::commands::list::why;
 
 /// Every state that a device of a resource can be in.
 const STATES: [Status; 4] = [Status::Offered, Status::Unhealthy, Status::Vanished, Status::Withheld];

@@ -8,7 +8,7 @@ use outrigger_terminal::out;
 use outrigger_terminal::table::table;
 use serde_json::{Value, json};
 
-use super::who::{self, Seen};
+use super::who::Seen;
 use super::{CommandError, nodes};
 use crate::args::Form;
 
@@ -49,7 +49,7 @@ fn busy_disks<'s>(seen: &'s Seen<'_>, decision: &'s Decision) -> Vec<Busy<'s>> {
         for finding in &findings {
             let resource = finding.resource.as_deref().unwrap_or_default();
             let holder = |id: &std::sync::Arc<str>| seen.told.holders.get(&(resource.to_owned(), id.to_string()));
-            let holders = finding.ids.iter().filter_map(holder).map(String::as_str).chain(who::elsewhere(finding));
+            let holders = finding.ids.iter().filter_map(holder).map(String::as_str).chain(finding.elsewhere());
             why.extend(holders.map(|who| format!("a pod's device: {who}")));
         }
         let resource = findings.iter().find_map(|finding| finding.resource.as_deref());

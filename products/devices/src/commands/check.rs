@@ -3,20 +3,19 @@
 use std::path::Path;
 
 use outrigger_config::count;
-use outrigger_device_core::decide::{Decision, Status, View, in_use};
+use outrigger_device_core::decide::{Decision, Status, View, in_use, why};
 use outrigger_device_core::ids::Kind;
 use outrigger_device_core::picture::{Picture, Seen as Visible};
 use outrigger_device_core::rules::EvidencePolicy;
 use outrigger_kubelet_api::KUBELET_SOCKET;
 use outrigger_terminal::{out, table};
 use rustix::fs::inotify;
-use rustix::fs::{Access, access};
 
-use super::list::why;
 use super::who::{Seen, Told};
 use super::{CommandError, configured, nodes};
 use crate::args::CheckArgs;
 use crate::claims;
+use crate::directory::writable;
 use crate::settings::{Configuration, Settings};
 
 /// The initial user namespace, whose network namespaces alone hear the kernel.
@@ -198,13 +197,4 @@ fn mounted(resource: &str, decision: &Decision, picture: &Picture) -> Vec<Tried>
         (!reasons.is_empty()).then(|| lost(resource, format!("{what}; {help}")))
     });
     told.collect()
-}
-
-/// Whether sockets or locks can be made in a directory, and found there.
-pub(crate) fn writable(path: &Path) -> Result<(), String> {
-    let there = std::fs::metadata(path).map_err(|error| error.to_string())?;
-    if !there.is_dir() {
-        return Err("it is no directory".to_owned());
-    }
-    access(path, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK).map_err(|error| error.to_string())
 }

@@ -8,15 +8,15 @@ use std::fmt::Write;
 
 use outrigger_config::yaml;
 use outrigger_device_core::checks::Check;
-use outrigger_device_core::decide::{Claims, Decision, Finding, State, Status};
+use outrigger_device_core::decide::{Claims, Decision, Finding, State, Status, why};
 use outrigger_device_core::ids::Kind;
 use outrigger_device_core::picture::PathMatch;
 use outrigger_device_core::rules::Rules;
 use outrigger_terminal::out;
 use serde_json::{Value, json};
 
-use super::list::{reasons, why};
-use super::who::{self, Seen};
+use super::list::reasons;
+use super::who::Seen;
 use super::{CommandError, busy, configured, facts, nodes};
 use crate::args::{ExplainArgs, Form};
 use crate::claims::Holders;
@@ -137,7 +137,7 @@ fn tell<'f>(finding: &'f Finding, inventory: &Inventory, seen: &Seen<'_>, whole:
     }
     Told {
         finding,
-        claims: finding.ids.iter().filter_map(holder).chain(who::elsewhere(finding).map(str::to_owned)).collect(),
+        claims: finding.ids.iter().filter_map(holder).chain(finding.elsewhere().map(str::to_owned)).collect(),
         rules,
         facts,
     }

@@ -5,14 +5,14 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use outrigger_config::yaml;
-use outrigger_device_core::decide::{Decision, Finding, Reason, State, Status};
+use outrigger_device_core::decide::{Decision, Finding, Reason, State, Status, why};
 use outrigger_host::Watches;
 use outrigger_terminal::out;
 use outrigger_terminal::table::table;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use super::who::{self, Seen, Who};
+use super::who::{Seen, Who};
 use super::{CommandError, configured};
 use crate::args::{Form, ListArgs};
 use crate::claims::Holders;
@@ -94,7 +94,7 @@ async fn watch(
         let audit = Instant::now() + configuration.settings.audit;
         let due = decision.again.map_or(audit, |again| audit.min(begun + again));
         // Nothing tells that a lock is free.
-        let is_held = decision.findings.iter().any(|finding| who::elsewhere(finding).is_some());
+        let is_held = decision.findings.iter().any(|finding| finding.elsewhere().is_some());
         let due = if is_held { due.min(Instant::now() + FREED) } else { due };
         let due = if is_more { Instant::now() } else { due };
         tokio::select! {
@@ -167,7 +167,7 @@ fn lines<'f>(finding: &'f Finding, holders: &'f Holders) -> Vec<Line<'f>> {
     }
     if !free.is_empty() || finding.ids.is_empty() {
         let more = free.len().saturating_sub(1);
-        lines.push(Line { finding, id: free.first().copied(), claim: who::elsewhere(finding), more });
+        lines.push(Line { finding, id: free.first().copied(), claim: finding.elsewhere(), more });
     }
     lines
 }
@@ -206,11 +206,6 @@ impl Line<'_> {
             "reasons": reasons(&finding.reasons),
         })
     }
-}
-
-/// Reasons as one line.
-pub fn why(reasons: &[Reason]) -> String {
-    reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Reasons as values.

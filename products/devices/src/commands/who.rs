@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use outrigger_device_core::decide::{Claims, Decision, Finding, Reason, State};
+use outrigger_device_core::decide::{Claims, Decision, State};
 use outrigger_device_core::picture::Picture;
 use outrigger_device_core::unit::Unit;
 use outrigger_host::Locks;
@@ -97,14 +97,6 @@ impl<'i> Seen<'i> {
     pub fn decide(&self) -> Decision {
         self.who.decide(self.inventory, &self.picture, &self.told, (&State::default(), Duration::ZERO))
     }
-}
-
-/// Who else has a device.
-pub fn elsewhere(finding: &Finding) -> Option<&str> {
-    finding.reasons.iter().find_map(|reason| match reason {
-        Reason::Elsewhere(who) => Some(who.as_str()),
-        _ => None,
-    })
 }
 
 fn is_absent(socket: &Path) -> bool {

@@ -15,7 +15,6 @@ use rustix::fs::{Access, access};
 
 use super::offered;
 use crate::claims::Holders;
-use crate::commands::who::elsewhere;
 use crate::locks::{Door, opponent, try_lock, who};
 
 /// Chooses for one pod.
@@ -174,7 +173,7 @@ impl<'c> Chooser<'c> {
         let mut may_come = 0;
         for finding in withheld {
             let name = &finding.name;
-            if let Some(who) = elsewhere(finding) {
+            if let Some(who) = finding.elsewhere() {
                 may_come += finding.ids.len();
                 held.push(format!("{name} of {resource} is in use by {who}"));
             } else {
