@@ -197,23 +197,19 @@ impl Ledger {
     /// Takes over what the kubelet told when it was asked at a moment: what it names no longer is given back. A claim that
     /// is younger than the question is not what it told of. Answers whether that can change what is offered.
     pub fn told(&mut self, pods: &Pods, asked: Duration) -> bool {
-        let holders = &pods.holders;
+        let (holders, named) = (&pods.holders, std::mem::replace(&mut self.named, pods.holders.clone()));
         self.news.is_told = true;
-        // The last answer is heard again and again while there is no other.
-        if self.listed.back().is_none_or(|(before, _)| *before < asked) {
-            self.listed.push_back((asked, Arc::new(pods.names.clone())));
-        }
+        self.listed.retain(|(before, _)| *before != asked); // It may be heard again and again.
+        self.listed.push_back((asked, Arc::new(pods.names.clone())));
         while self.listed.get(1).is_some_and(|(before, _)| *before + ADMISSION <= asked) {
             self.listed.pop_front();
         }
-        let named = std::mem::replace(&mut self.named, holders.clone());
-        let has_changed = named != *holders;
+        let (has_changed, mut over) = (named != *holders, Vec::new());
         for key in named.keys().chain(holders.keys()) {
             if named.get(key) != holders.get(key) {
                 self.news.claims.insert(key.clone(), self.who(key));
             }
         }
-        let mut over = Vec::new();
         for (key, claim) in &mut self.claims {
             if let Some(who) = holders.get(key).filter(|_| claim.since <= asked) {
                 if claim.who.as_ref() != Some(who) {
