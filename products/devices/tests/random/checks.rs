@@ -108,10 +108,12 @@ pub fn are_listed(view: &View, pods: &[Pod], steady: &BTreeSet<String>) -> Resul
 /// Once all has settled: the kubelet knows exactly what the decision function says.
 pub fn lists_are_as_decided(node: &Node, falls: usize) -> Result<(), String> {
     let (view, decision) = (node.kubelet.view(), node.decision());
-    // What has the number of something that a pod lost is withheld, which a decision without a past does not know.
+    // What has the number of something that a pod lost is withheld, which a decision without a past does not know. What tells
+    // nothing of itself is another thing wherever else it is plugged.
     let is_lost = |held: &Held| {
-        let there = node.machine.slot_at(&held.node).and_then(|slot| node.machine.slots[slot].as_ref());
-        there.is_some_and(|plugged| plugged.thing != held.thing)
+        let there = node.machine.slot_at(&held.node);
+        let there = there.and_then(|slot| Some((slot, node.machine.slots[slot].as_ref()?.thing)));
+        there.is_some_and(|(slot, thing)| thing != held.thing || THINGS[thing].is_nameless() && slot != held.slot)
     };
     if node.pods.iter().flat_map(|pod| &pod.held).any(is_lost) {
         return Ok(());
@@ -167,9 +169,10 @@ pub fn locks_are_as_claimed(node: &Node) -> Result<(), String> {
             let unit = list.and_then(|list| list.listed.iter().find(|listed| *listed.unit.id == *held.id));
             match unit {
                 Some(listed) => {
-                    // Plugged again since, also where it was: the number that it had then stays locked too.
-                    let now = node.machine.slots.iter().flatten().find(|plugged| plugged.thing == held.thing);
-                    if now.is_some_and(|now| now.plug != held.plug) {
+                    // Plugged again since, also where it was: the number that it had then stays locked too. Its twin has its id.
+                    let tells = THINGS[held.thing].tells;
+                    let mut same = node.machine.slots.iter().flatten().filter(|now| THINGS[now.thing].tells == tells);
+                    if same.any(|now| now.plug != held.plug) {
                         may_be.insert(held.id.clone());
                     }
                     let own: Vec<String> = listed.unit.locks().filter(|lock| !listed.unit.shares(lock)).collect();

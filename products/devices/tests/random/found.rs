@@ -1,7 +1,7 @@
 //! What random runs have found, each as the shortest run that showed it.
 
 use super::lived;
-use super::machine::Use;
+use super::machine::{THINGS, Use};
 use super::node::SINGLE;
 use super::steps::{Script, Step, Whom};
 
@@ -24,8 +24,9 @@ fn radio(thing: usize) -> Step {
 }
 
 fn holds(steps: &[Step]) {
+    let has_twins = steps.iter().any(|step| matches!(step, Step::Plug { thing, .. } if THINGS[*thing].is_twin));
     for overlap_bug in [false, true] {
-        let script = Script { seed: 0, overlap_bug, has_twins: true, steps: steps.to_vec() };
+        let script = Script { seed: 0, overlap_bug, has_twins, steps: steps.to_vec() };
         if let Err(broken) = lived(&script, false) {
             panic!("overlap bug {overlap_bug}: {broken}");
         }
@@ -128,4 +129,24 @@ fn the_older_of_two_agents_starts_no_container_with_the_former_node_of_a_disk_th
     let reloaded = [Step::Reload { configuration: 2 }, ADMIT_RADIO, Step::KillAgent { agent: 1 }];
     let moved = [Step::Reload { configuration: 0 }, Step::Plug { slot: 3, thing: 0 }, Step::Restart { pod: 0 }];
     holds(&[&begin[..], &reloaded, &moved].concat());
+}
+
+#[test]
+fn a_radio_without_a_serial_number_that_went_to_another_port_is_another_one_to_the_pod_that_had_it() {
+    let here = Step::Plug { slot: 5, thing: 7 };
+    holds(&[here, Step::StartAgent, Step::Settle, ADMIT_RADIO, radio(7), Step::Settle]);
+}
+
+#[test]
+fn the_number_of_a_disk_stays_locked_where_only_its_twin_is_there_any_more() {
+    let elsewhere = Step::Plug { slot: 1, thing: 9 };
+    holds(&[disk(8), Step::StartAgent, Step::Settle, ADMIT_DISK, disk(9), elsewhere, Step::Settle]);
+}
+
+#[test]
+fn what_a_pod_has_by_a_former_count_need_not_be_listed_by_an_agent_that_started_with_the_present_one() {
+    let reload = Step::Reload { configuration: SINGLE };
+    let begin = [radio(5), Step::StartAgent, Step::Settle, ADMIT_RADIO, ADMIT_RADIO, reload, Step::Settle];
+    holds(&[&begin[..], &[Step::Settle, Step::StartAgent, Step::Settle, Step::Settle]].concat());
+    holds(&[&begin[..], &[Step::KillAgent { agent: 0 }, Step::StartAgent, Step::Settle, Step::Settle]].concat());
 }

@@ -165,6 +165,11 @@ impl Node {
         }
     }
 
+    /// Whether the configuration that holds makes units with such an id: that of one of several has a number.
+    pub fn makes(&self, id: &str, resource: &str) -> bool {
+        id.contains('-') == (resource == "example.com/radio" && self.configuration != SINGLE)
+    }
+
     /// Writes the configuration's file, whole or not at all.
     pub fn write_configuration(&self, text: &str) {
         fs::write(self.path("etc/new"), text).unwrap();

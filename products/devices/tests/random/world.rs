@@ -379,6 +379,9 @@ impl World {
                 && !THINGS[held.thing].is_twin
                 && there.is_some_and(|plugged| (plugged.thing, &plugged.node) == (held.thing, &held.node))
                 && node.gives(held.slot, pod.resource)
+                // What no unit has the id of any more, because the count is another one, an agent that has started since then
+                // cannot know: neither the kubelet nor a lock tells what the id was made of.
+                && (node.makes(&held.id, pod.resource) || pod.starts == self.starts)
         };
         let steady = node.pods.iter().flat_map(|pod| pod.held.iter().filter(|held| is_steady(pod, held)));
         let steady: BTreeSet<String> = steady.map(|held| held.id.clone()).collect();
