@@ -59,7 +59,10 @@ pub fn refuse(rules: &Rules, unit: &Unit, fresh: &Picture, when: When) -> Vec<Re
             Expected::Path { path, sort } => path_differs(fresh, path, *sort),
             Expected::Block(expected) => disk_differs(fresh, &part.name, expected)
                 .map_or_else(|reasons| reasons, |view| in_use(rules, rule, view, (fresh, when))),
-            Expected::Usb(expected) => usb_differs(fresh, expected),
+            Expected::Usb(expected) => {
+                let left = (when == When::Allocate && has_left(fresh, expected)).then_some(Reason::Vanished);
+                usb_differs(fresh, expected).into_iter().chain(left).collect()
+            }
             Expected::Node { class, number, usb } => {
                 let node = fresh.nodes.iter().find(|node| node.class == *class && node.name == part.name);
                 let of_node = match node {
@@ -134,6 +137,12 @@ fn usb_differs(fresh: &Picture, expected: &UsbIdentity) -> Vec<Reason> {
     ];
     let locked = (*authorized == Some(false)).then_some(Reason::Unauthorized);
     differ.into_iter().flatten().chain(locked).collect()
+}
+
+/// Whether a USB device has been plugged again since it was seen: the node that would be given has its former number in its
+/// name, and is nothing now, or another device. In a moment its present one is known.
+fn has_left(fresh: &Picture, expected: &UsbIdentity) -> bool {
+    fresh.usb.iter().any(|device| device.name == expected.name && device.device != expected.device)
 }
 
 /// What is known of both must be the same: some attributes are read late, and some kernels lack one.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use outrigger_device_core::answer::answer;
 use outrigger_device_core::picture::{BlockDevice, NodeKind, PathMatch, Picture, Seen};
-use outrigger_device_core::refuse::{When, refuse};
+use outrigger_device_core::refuse::{Refusal, When, refuse};
 use outrigger_device_core::rules::{
     Child, CountedRule, Dialect, Group, MountTemplate, PathPattern, Resource, Rules, Select, UsbRule,
 };
@@ -70,6 +70,21 @@ fn another_stick_in_the_same_port_is_refused() {
     assert!(refusals(&rules, unit, &plugged(9, "A"), When::Allocate).is_empty(), "the same one, plugged again");
     let expected = ["ttyUSB0: another device is at its place: its serial is B, was A"];
     assert_eq!(refusals(&rules, unit, &plugged(9, "B"), When::Start), expected);
+}
+
+#[test]
+fn a_stick_that_was_plugged_again_is_not_given_by_the_node_that_it_had() {
+    let rules = one(usb(UsbRule::default()));
+    let plugged = |device, serial| Picture { usb: vec![stick("1-1", device, serial)], ..Picture::default() };
+    for serial in [Some("A"), None] {
+        let unit = &units(&rules, &plugged(4, serial))[0];
+        assert!(refusals(&rules, unit, &plugged(4, serial), When::Allocate).is_empty());
+        let refused = refuse(&rules, unit, &plugged(9, serial), When::Allocate);
+        assert!(!refused.is_empty() && refused.iter().all(Refusal::may_pass), "{refused:?}");
+    }
+    let unit = &units(&rules, &plugged(4, Some("A")))[0];
+    let refused = refuse(&rules, unit, &plugged(9, Some("B")), When::Allocate);
+    assert!(!refused.iter().all(Refusal::may_pass), "{refused:?}");
 }
 
 #[test]

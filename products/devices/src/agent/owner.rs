@@ -357,6 +357,10 @@ impl Owner {
         match what {
             What::Allocate(reply) => {
                 let given = counter.allocate(&ids, &mut self.ledger, self.begun.elapsed());
+                if given.as_ref().is_err_and(|denied| denied.may_pass) {
+                    // It is asked again when there is a decision by what is there now.
+                    self.look_at(self.due.looked + REST);
+                }
                 if given.is_ok() {
                     let _ = self.out.ask_claims.try_send(());
                     self.out.unnamed.send_replace(true);
@@ -522,6 +526,35 @@ mod tests {
         assert!(bench.decision().listed(A, &id).is_some_and(Listed::is_healthy));
         assert!(bench.decision().listed(B, &id).is_none());
         assert!(!bench.allocate(B, &id), "given twice");
+    }
+
+    /// Of a machine that tells of no change: the pod gets the node that the stick has now, and need not wait for an audit.
+    #[tokio::test]
+    async fn a_stick_that_was_plugged_again_is_looked_at_as_soon_as_it_is_asked_for() {
+        let mut bench =
+            Bench::new("devices: [{resource: example.com/a, groups: [{usb: [{vendor: 10c4, product: ea60}]}]}]").await;
+        let host = bench.place.path().join("host");
+        let (sys, dev) = (host.join("sys/bus/usb/devices/1-1"), host.join("dev/bus/usb/001"));
+        let plug = |number: u8| {
+            fs::create_dir_all(&sys).unwrap();
+            let _ = fs::remove_dir_all(&dev);
+            fs::create_dir_all(&dev).unwrap();
+            fs::write(dev.join(format!("{number:03}")), "").unwrap();
+            let (device, number) = (format!("189:{}", number - 1), number.to_string());
+            let told = [("idVendor", "10c4"), ("idProduct", "ea60"), ("serial", "0001"), ("busnum", "1")];
+            for (name, text) in told.into_iter().chain([("devnum", &*number), ("dev", &*device), ("authorized", "1")]) {
+                fs::write(sys.join(name), text).unwrap();
+            }
+        };
+        plug(4);
+        bench.owner.look_at(Instant::now());
+        bench.rest().await;
+        let id = bench.id(A);
+        plug(5);
+        assert!(!bench.allocate(A, &id), "given by the node that it had");
+        assert!(bench.owner.due.look.is_some());
+        bench.rest().await;
+        assert!(bench.allocate(A, &id));
     }
 
     /// As it is with a flood of pods: the clerk must come to an end all the same.
