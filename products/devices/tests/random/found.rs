@@ -150,3 +150,10 @@ fn what_a_pod_has_by_a_former_count_need_not_be_listed_by_an_agent_that_started_
     holds(&[&begin[..], &[Step::Settle, Step::StartAgent, Step::Settle, Step::Settle]].concat());
     holds(&[&begin[..], &[Step::KillAgent { agent: 0 }, Step::StartAgent, Step::Settle, Step::Settle]].concat());
 }
+
+#[test]
+fn what_was_plugged_again_a_moment_before_it_was_given_may_be_locked_by_its_former_number_too() {
+    holds(&[radio(6), Step::StartAgent, Step::Settle, radio(6), ADMIT_RADIO, Step::Settle]);
+    let there = Step::Plug { slot: 3, thing: 2 };
+    holds(&[disk(2), Step::StartAgent, Step::Settle, there, Step::StartAgent, ADMIT_DISK, Step::Settle]);
+}

@@ -43,6 +43,8 @@ pub struct Pod {
     pub starts: usize,
     /// When it was admitted.
     pub since: Instant,
+    /// Whether an agent may have seen what it has only where that was before: by that number it has been locked then, too.
+    pub may_be_stale: bool,
     /// Each device.
     pub held: Vec<Held>,
 }

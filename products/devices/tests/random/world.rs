@@ -245,7 +245,8 @@ impl World {
 
     /// Looks at what a pod got.
     fn admitted(&mut self, name: String, resource: &'static str, admitted: &Admitted) -> Result<String, String> {
-        let mut pod = Pod { name, resource, starts: self.starts, since: Instant::now(), held: Vec::new() };
+        let (starts, since) = (self.starts, Instant::now());
+        let mut pod = Pod { name, resource, starts, since, may_be_stale: false, held: Vec::new() };
         for (ids, answer) in admitted.values() {
             for id in ids {
                 let variable = format!("OUTRIGGER_DEVICE_{}_PATH", id.to_uppercase().replace('-', "_"));
@@ -256,6 +257,7 @@ impl World {
                 let (thing, plug) = self.node.machine.slots[slot].as_ref().map_or((0, 0), |it| (it.thing, it.plug));
                 let held = Held { id: id.clone(), node, thing, slot, plug };
                 self.meanings.learn(&held)?;
+                pod.may_be_stale |= self.restless.contains(&slot) && (slot >= BAYS || self.node.agents.len() > 1);
                 pod.held.push(held);
             }
             let nodes: BTreeSet<&str> = answer.devices.iter().map(|device| device.host_path.as_str()).collect();
