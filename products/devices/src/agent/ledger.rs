@@ -371,7 +371,7 @@ impl Ledger {
         given.map(|who| who.unwrap_or_else(|| "a pod".to_owned())).or_else(|| self.named.get(key).cloned())
     }
 
-    /// All locks of a unit, or none; `kept` are those that it had.
+    /// All locks of a unit, or none.
     fn lock_all(&mut self, unit: &Unit, rules: &Rules) -> Result<Vec<String>, Taken> {
         let (mut locks, mut is_new) = (Vec::new(), false);
         if self.locks.is_none() {
